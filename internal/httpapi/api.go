@@ -1,0 +1,140 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humaecho"
+	"github.com/labstack/echo/v4"
+
+	"github.com/signalstack/signalstack/internal/fault"
+)
+
+// Config is what the API needs to know.
+type Config struct {
+	Version string       // of the product, shown in the document
+	MaxBody int64        // bytes a request body may have
+	Log     *slog.Logger // never nil
+	// Fault turns errors of what the handlers use into faults; nil leaves them.
+	Fault func(error) error
+}
+
+// API is the HTTP face of the process: routes are added to it, then Handler
+// serves them.
+type API struct {
+	echo    *echo.Echo
+	huma    huma.API
+	log     *slog.Logger
+	fault   func(error) error
+	maxBody int64
+}
+
+// Operation describes one operation in the OpenAPI document.
+type Operation = huma.Operation
+
+// New builds the API with its middleware and /openapi.json.
+func New(cfg Config) *API {
+	hookHuma()
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.Logger.SetOutput(discard{})
+	// Echo trusts X-Forwarded-For from anyone unless told otherwise.
+	e.IPExtractor = echo.ExtractIPDirect()
+	a := &API{echo: e, log: cfg.Log, fault: cfg.Fault, maxBody: cfg.MaxBody}
+	if a.fault == nil {
+		a.fault = func(err error) error { return err }
+	}
+	e.HTTPErrorHandler = a.onEchoError
+	e.Use(a.observe, a.resolveTenant)
+
+	hc := huma.DefaultConfig("SignalStack", cfg.Version)
+	hc.Info.Description = "Events in, jobs by rules, signed webhooks and more out; every job ends in one final state."
+	hc.CreateHooks = nil
+	hc.DocsPath, hc.SchemasPath = "", ""
+	a.huma = humaecho.New(e, hc)
+	return a
+}
+
+// Handler serves the registered routes.
+func (a *API) Handler() http.Handler { return a.echo }
+
+// Echo gives the router, for pages that are no API operations and for tests that
+// walk the routes.
+func (a *API) Echo() *echo.Echo { return a.echo }
+
+// OpenAPI gives the document as it stands.
+func (a *API) OpenAPI() *huma.OpenAPI { return a.huma.OpenAPI() }
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+
+// Register adds an operation that takes no body. Errors of the handler are faults
+// or internal.
+func Register[I, O any](a *API, op Operation, handle func(context.Context, *I) (*O, error)) {
+	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
+		out, err := handle(ctx, in)
+		if err != nil {
+			return nil, a.problem(ctx, err)
+		}
+		return out, nil
+	})
+}
+
+// Body stands in the input of an operation that takes a body; RegisterBody
+// decodes it.
+type Body struct {
+	RawBody     []byte `contentType:"application/json"`
+	ContentType string `header:"Content-Type" hidden:"true"`
+}
+
+func (b *Body) body() *Body { return b }
+
+// RegisterBody adds an operation whose body is JSON. The input embeds Body; parse
+// makes the value from the bytes (DecodeOne and DecodeMany are the usual ones)
+// and schema documents it. The bytes given to parse stay valid after the handler
+// returns.
+func RegisterBody[I, O, B any](
+	a *API, op Operation, parse Parser[B], handle func(context.Context, *I, B) (*O, error),
+) {
+	op.MaxBodyBytes = a.maxBody + 1 // huma refuses a body that reaches its limit
+	op.SkipValidateBody = true
+	method, path := op.Method, op.Path
+	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
+		b := any(in).(interface{ body() *Body }).body()
+		if err := checkContentType(b.ContentType); err != nil {
+			return nil, a.problem(ctx, err)
+		}
+		value, err := parse.decode(a.huma.OpenAPI().Components.Schemas, bytes.Clone(b.RawBody))
+		if err != nil {
+			return nil, a.problem(ctx, err)
+		}
+		out, err := handle(ctx, in, value)
+		if err != nil {
+			return nil, a.problem(ctx, err)
+		}
+		return out, nil
+	})
+	a.documentBody(method, path, parse.schema(a.huma.OpenAPI().Components.Schemas))
+}
+
+// documentBody replaces the schema that huma writes for raw bytes.
+func (a *API) documentBody(method, path string, schema *huma.Schema) {
+	item := a.huma.OpenAPI().Paths[path]
+	ops := map[string]*huma.Operation{http.MethodPost: item.Post, http.MethodPut: item.Put, http.MethodPatch: item.Patch}
+	ops[method].RequestBody.Content["application/json"].Schema = schema
+}
+
+func checkContentType(ct string) error {
+	media, _, _ := strings.Cut(ct, ";")
+	media = strings.ToLower(strings.TrimSpace(media))
+	if media == "" || media == "application/json" {
+		return nil
+	}
+	return fault.New(fault.Unsupported, "unsupported_media_type",
+		"The body is %q; send JSON with Content-Type: application/json.", media)
+}

@@ -1,0 +1,97 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/labstack/echo/v4"
+
+	"github.com/signalstack/signalstack/internal/fault"
+)
+
+type ctxKey int
+
+const (
+	requestIDKey ctxKey = iota
+	tenantKey
+)
+
+// DefaultTenant is whose everything is when nobody says otherwise.
+const DefaultTenant = "default"
+
+// RequestID gives the id of the request in ctx, or "" outside a request.
+func RequestID(ctx context.Context) string {
+	id, _ := ctx.Value(requestIDKey).(string)
+	return id
+}
+
+// Tenant gives the tenant that the caller's credentials stand for.
+func Tenant(ctx context.Context) string {
+	if t, ok := ctx.Value(tenantKey).(string); ok {
+		return t
+	}
+	return DefaultTenant
+}
+
+// observe gives each request its id, recovers from panics and logs how it ended.
+func (a *API) observe(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) (err error) {
+		start := time.Now()
+		id := c.Request().Header.Get(echo.HeaderXRequestID)
+		if !validRequestID(id) {
+			id = uuid.Must(uuid.NewV7()).String()
+		}
+		c.Response().Header().Set(echo.HeaderXRequestID, id)
+		ctx := context.WithValue(c.Request().Context(), requestIDKey, id)
+		c.SetRequest(c.Request().WithContext(ctx))
+		defer func() {
+			if p := recover(); p != nil {
+				a.log.ErrorContext(ctx, "handler panicked", "request_id", id, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+				err = fault.New(fault.Internal, "internal", "The server failed; the log has the reason under this request_id.")
+			}
+			if err != nil {
+				a.onEchoError(err, c)
+				err = nil
+			}
+			a.logRequest(ctx, c, start)
+		}()
+		return next(c)
+	}
+}
+
+func (a *API) logRequest(ctx context.Context, c echo.Context, start time.Time) {
+	level := slog.LevelDebug
+	if c.Response().Status >= 500 {
+		level = slog.LevelWarn
+	}
+	a.log.Log(ctx, level, "request",
+		"request_id", RequestID(ctx), "method", c.Request().Method, "route", c.Path(),
+		"status", c.Response().Status, "duration_ms", float64(time.Since(start).Microseconds())/1000)
+}
+
+// validRequestID accepts what is safe to write in a log line and a header.
+func validRequestID(id string) bool {
+	if id == "" || len(id) > 128 {
+		return false
+	}
+	for i := range len(id) {
+		if id[i] <= ' ' || id[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// resolveTenant decides whose request it is. Until there are keys everyone is the
+// operator, whose own tenant is the default one.
+func (a *API) resolveTenant(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		ctx := context.WithValue(c.Request().Context(), tenantKey, DefaultTenant)
+		c.SetRequest(c.Request().WithContext(ctx))
+		return next(c)
+	}
+}
