@@ -1,0 +1,167 @@
+package pg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/signalstack/signalstack/internal/fault"
+)
+
+// Group commits many callers in one transaction. There is no timer: the commit in
+// flight is the window in which the next batch gathers, so one caller alone waits
+// for nobody and a crowd shares.
+type Group[T, R any] struct {
+	commit  func(context.Context, []T) []Outcome[R]
+	calls   chan call[T, R]
+	weight  func(T) int
+	maxSize int
+}
+
+// Outcome is what one item of a batch came to.
+type Outcome[R any] struct {
+	Value R
+	Err   error
+}
+
+type call[T, R any] struct {
+	item   T
+	answer chan<- Outcome[R]
+}
+
+// GroupConfig sizes a group.
+type GroupConfig[T any] struct {
+	// MaxSize bounds the weight of a batch; one item may exceed it alone.
+	MaxSize int
+	// MaxWaiting is how many callers may wait; more are refused at once, so that
+	// memory stays bounded when the database falls behind.
+	MaxWaiting int
+	// Weight of an item; nil counts each as 1.
+	Weight func(T) int
+}
+
+// errBusy tells a caller that too many wait already.
+var errBusy = &fault.Error{
+	Kind: fault.Unavailable, Code: "overloaded", RetryAfter: time.Second,
+	Message: "More requests wait for the database than may; nothing was stored. Try again.",
+}
+
+// NewGroup makes a group; Run must run for Do to be answered. commit gives one
+// outcome for each item, in order.
+func NewGroup[T, R any](cfg GroupConfig[T], commit func(context.Context, []T) []Outcome[R]) *Group[T, R] {
+	if cfg.Weight == nil {
+		cfg.Weight = func(T) int { return 1 }
+	}
+	return &Group[T, R]{
+		commit: commit, weight: cfg.Weight, maxSize: cfg.MaxSize,
+		calls: make(chan call[T, R], cfg.MaxWaiting),
+	}
+}
+
+// Do gives the item to the next batch and waits for its outcome. When ctx ends
+// first the item may still be committed.
+func (g *Group[T, R]) Do(ctx context.Context, item T) (R, error) {
+	var zero R
+	answer := make(chan Outcome[R], 1)
+	select {
+	case g.calls <- call[T, R]{item: item, answer: answer}:
+	default:
+		return zero, errBusy
+	}
+	select {
+	case out := <-answer:
+		return out.Value, out.Err
+	case <-ctx.Done():
+		return zero, fault.Away(fmt.Errorf("wait for commit: %w", ctx.Err()), RetryAfter)
+	}
+}
+
+// Run commits batches with this many writers until ctx ends, then what waits
+// still. Stop the callers first.
+func (g *Group[T, R]) Run(ctx context.Context, writers int) {
+	var wg sync.WaitGroup
+	for range writers {
+		wg.Go(func() { g.write(ctx) })
+	}
+	wg.Wait()
+}
+
+func (g *Group[T, R]) write(ctx context.Context) {
+	// The transaction in hand is finished, not cut, when ctx ends.
+	txCtx := context.WithoutCancel(ctx)
+	var held *call[T, R]
+	for {
+		var first call[T, R]
+		switch {
+		case held != nil:
+			first, held = *held, nil
+		default:
+			select {
+			case first = <-g.calls:
+			case <-ctx.Done():
+				select {
+				case first = <-g.calls:
+				default:
+					return
+				}
+			}
+		}
+		var batch []call[T, R]
+		batch, held = g.gather(first)
+		g.answer(txCtx, batch)
+	}
+}
+
+// gather takes what waits now; an item that would make the batch too heavy is
+// held for the next one.
+func (g *Group[T, R]) gather(first call[T, R]) (batch []call[T, R], held *call[T, R]) {
+	batch = append(batch, first)
+	size := g.weight(first.item)
+	for {
+		select {
+		case c := <-g.calls:
+			if size += g.weight(c.item); size > g.maxSize {
+				return batch, &c
+			}
+			batch = append(batch, c)
+		default:
+			return batch, nil
+		}
+	}
+}
+
+func (g *Group[T, R]) answer(ctx context.Context, batch []call[T, R]) {
+	items := make([]T, len(batch))
+	for i, c := range batch {
+		items[i] = c.item
+	}
+	outcomes := g.commitSafely(ctx, items)
+	for i, c := range batch {
+		c.answer <- outcomes[i]
+	}
+}
+
+// commitSafely answers the callers also when commit panics.
+func (g *Group[T, R]) commitSafely(ctx context.Context, items []T) (outcomes []Outcome[R]) {
+	defer func() {
+		if p := recover(); p != nil {
+			outcomes = FailAll[T, R](items, fmt.Errorf("commit panicked: %v", p))
+		}
+	}()
+	outcomes = g.commit(ctx, items)
+	if len(outcomes) != len(items) {
+		return FailAll[T, R](items, errors.New("commit gave too few outcomes"))
+	}
+	return outcomes
+}
+
+// FailAll is the outcome of a batch that failed as a whole.
+func FailAll[T, R any](items []T, err error) []Outcome[R] {
+	outcomes := make([]Outcome[R], len(items))
+	for i := range outcomes {
+		outcomes[i].Err = err
+	}
+	return outcomes
+}

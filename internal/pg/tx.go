@@ -1,0 +1,65 @@
+package pg
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/jmoiron/sqlx"
+)
+
+// Querier is a pool or a transaction; stores take it and never begin one.
+type Querier interface {
+	sqlx.ExtContext
+	GetContext(ctx context.Context, dest any, query string, args ...any) error
+	SelectContext(ctx context.Context, dest any, query string, args ...any) error
+}
+
+// txTries bounds how often a transaction that lost a conflict is run.
+const txTries = 5
+
+// InTx runs f in a transaction and commits it. When f fails or panics nothing
+// stays. A transaction that lost to a deadlock or a serialization failure is run
+// again, so f must have no other effects. An error of COMMIT itself is ambiguous:
+// the transaction may have happened.
+func InTx(ctx context.Context, db *DB, f func(*sqlx.Tx) error) error {
+	for try := 1; ; try++ {
+		err := inTx(ctx, db, f)
+		if code(err) == readOnlyTransaction {
+			db.redial()
+		}
+		if err == nil || try == txTries || !isConflict(err) {
+			return err
+		}
+	}
+}
+
+func inTx(ctx context.Context, db *DB, f func(*sqlx.Tx) error) error {
+	tx, err := db.BeginTxx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	done := false
+	defer func() {
+		if done {
+			return
+		}
+		if p := recover(); p != nil {
+			_ = tx.Rollback() // the panic is what the caller must learn
+			panic(p)
+		}
+	}()
+	err = f(tx)
+	done = true
+	if err != nil {
+		if rb := tx.Rollback(); rb != nil && !errors.Is(rb, sql.ErrTxDone) {
+			return errors.Join(err, fmt.Errorf("roll back: %w", rb))
+		}
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
