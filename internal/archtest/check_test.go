@@ -90,7 +90,7 @@ var breaches = []struct {
 		rule: "importers", name: "a domain starts a database server",
 		files: map[string]string{"internal/queue/queue.go": importing("queue", module+"/internal/pg/devpg")},
 		want: []string{"internal/queue/queue.go:3: internal/pg/devpg may be imported only by " +
-			"internal/app, cmd/signalstack, internal/pgtest, internal/pgtest/withpg"},
+			"internal/app, internal/bench, internal/pgtest, internal/pgtest/withpg"},
 	},
 	{
 		rule: "importers", name: "the composition root starts a database server",

@@ -85,16 +85,16 @@ func Register[I, O any](a *API, op Operation, handle func(context.Context, *I) (
 	})
 }
 
-// Body stands in the input of an operation that takes a body; RegisterBody
+// JSONBody stands in the input of an operation that takes a body; RegisterBody
 // decodes it.
-type Body struct {
+type JSONBody struct {
 	RawBody     []byte `contentType:"application/json"`
 	ContentType string `header:"Content-Type" hidden:"true"`
 }
 
-func (b *Body) body() *Body { return b }
+func (b *JSONBody) body() *JSONBody { return b }
 
-// RegisterBody adds an operation whose body is JSON. The input embeds Body; parse
+// RegisterBody adds an operation whose body is JSON. The input embeds JSONBody; parse
 // makes the value from the bytes (DecodeOne and DecodeMany are the usual ones)
 // and schema documents it. The bytes given to parse stay valid after the handler
 // returns.
@@ -105,7 +105,7 @@ func RegisterBody[I, O, B any](
 	op.SkipValidateBody = true
 	method, path := op.Method, op.Path
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
-		b := any(in).(interface{ body() *Body }).body()
+		b := any(in).(interface{ body() *JSONBody }).body()
 		if err := checkContentType(b.ContentType); err != nil {
 			return nil, a.problem(ctx, err)
 		}
