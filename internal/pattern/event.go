@@ -1,0 +1,106 @@
+package pattern
+
+// field is one of the event's own strings.
+type field int
+
+const (
+	fieldID field = iota
+	fieldType
+	fieldSource
+	fieldSubject
+	fieldTime
+	fieldTenant
+	numFields
+)
+
+// fieldNames are the names of the event's own strings in events and patterns.
+var fieldNames = [numFields]string{"id", "type", "source", "subject", "time", "tenant"}
+
+// dataName is the name of the event's one field that is not a string.
+const dataName = "data"
+
+func fieldNamed(name string) (field, bool) {
+	for f, n := range fieldNames {
+		if n == name {
+			return field(f), true
+		}
+	}
+	return 0, false
+}
+
+// Envelope is an event without its data. An empty string is an absent field.
+type Envelope struct {
+	ID      string
+	Type    string
+	Source  string
+	Subject string
+	Time    string // as the event shows it: RFC 3339, UTC
+	Tenant  string
+}
+
+// Event is what patterns are matched against. It belongs to one goroutine.
+type Event struct {
+	fields [numFields]string
+	raw    []byte    // data that is not parsed yet
+	doc    *document // nil until parsed, and when there is no data
+	root   int       // where data stands in doc
+}
+
+// NewEvent views an event without copying or parsing it. data is JSON, or empty
+// when the event has none; its bytes must not change before the last Match. data
+// that is no JSON counts as absent.
+func NewEvent(env Envelope, data []byte) *Event {
+	return &Event{
+		fields: [numFields]string{
+			fieldID: env.ID, fieldType: env.Type, fieldSource: env.Source,
+			fieldSubject: env.Subject, fieldTime: env.Time, fieldTenant: env.Tenant,
+		},
+		raw: data,
+	}
+}
+
+// ParseEvent reads an event that is one JSON object. Its fields id, type, source,
+// subject, time and tenant are strings, or null for absent, and may be missing,
+// as data may; others are ignored. The error is Problems.
+func ParseEvent(raw []byte) (*Event, error) {
+	r := &report{}
+	doc, err := parse(raw)
+	if err != nil {
+		r.add("is not JSON: it %v", err)
+		return nil, r.err()
+	}
+	if doc.values[0].kind != kindObject {
+		r.add("must be a JSON object")
+		return nil, r.err()
+	}
+	e := &Event{}
+	for f, name := range fieldNames {
+		at, ok := doc.field(0, name)
+		if !ok || doc.values[at].kind == kindNull {
+			continue
+		}
+		if doc.values[at].kind != kindString {
+			back := r.enter(name)
+			r.add("must be a string")
+			r.leave(back)
+			continue
+		}
+		e.fields[f] = doc.scalar(at).text
+	}
+	if at, ok := doc.field(0, dataName); ok {
+		e.doc, e.root = doc, at
+	}
+	if err := r.err(); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// data gives the document and the place of data in it, or nil; it parses once.
+func (e *Event) data() (doc *document, root int) {
+	if len(e.raw) > 0 {
+		e.doc, _ = parse(e.raw) // nil when it is no JSON
+		e.raw = nil
+	}
+	return e.doc, e.root
+}
