@@ -93,24 +93,29 @@ func (g *Group[T, R]) write(ctx context.Context) {
 	txCtx := context.WithoutCancel(ctx)
 	var held *call[T, R]
 	for {
-		var first call[T, R]
-		switch {
-		case held != nil:
-			first, held = *held, nil
-		default:
-			select {
-			case first = <-g.calls:
-			case <-ctx.Done():
-				select {
-				case first = <-g.calls:
-				default:
-					return
-				}
+		if held == nil {
+			if held = g.next(ctx); held == nil {
+				return
 			}
 		}
 		var batch []call[T, R]
-		batch, held = g.gather(first)
+		batch, held = g.gather(*held)
 		g.answer(txCtx, batch)
+	}
+}
+
+// next waits for a caller; nil when ctx has ended and nobody waits.
+func (g *Group[T, R]) next(ctx context.Context) *call[T, R] {
+	select {
+	case c := <-g.calls:
+		return &c
+	case <-ctx.Done():
+	}
+	select {
+	case c := <-g.calls:
+		return &c
+	default:
+		return nil
 	}
 }
 

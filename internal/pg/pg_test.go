@@ -3,13 +3,13 @@ package pg_test
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"net/url"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -205,39 +205,42 @@ func TestListenHearsAndComesBack(t *testing.T) {
 
 func TestGroupSharesACommitAndAnswersEach(t *testing.T) {
 	t.Parallel()
-	var commits atomic.Int32
-	gate := make(chan struct{})
-	g := pg.NewGroup(pg.GroupConfig[int]{MaxSize: 100, MaxWaiting: 100}, func(_ context.Context, items []int) []pg.Outcome[int] {
-		commits.Add(1)
-		<-gate
-		out := make([]pg.Outcome[int], len(items))
-		for i, n := range items {
-			if out[i].Value = 2 * n; n == 13 {
-				out[i].Err = errors.New("thirteen")
+	synctest.Test(t, func(t *testing.T) {
+		var commits atomic.Int32
+		gate := make(chan struct{})
+		g := pg.NewGroup(pg.GroupConfig[int]{MaxSize: 100, MaxWaiting: 100}, func(_ context.Context, items []int) []pg.Outcome[int] {
+			commits.Add(1)
+			<-gate
+			out := make([]pg.Outcome[int], len(items))
+			for i, n := range items {
+				if out[i].Value = 2 * n; n == 13 {
+					out[i].Err = errors.New("thirteen")
+				}
 			}
-		}
-		return out
-	})
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { g.Run(ctx, 1); close(done) }()
-	var wg sync.WaitGroup
-	for n := range 50 {
-		wg.Go(func() {
-			got, err := g.Do(context.Background(), n)
-			if n == 13 {
-				require.EqualError(t, err, "thirteen")
-				return
-			}
-			require.NoError(t, err)
-			require.Equal(t, 2*n, got)
+			return out
 		})
-	}
-	close(gate)
-	wg.Wait()
-	require.Less(t, commits.Load(), int32(50))
-	stop()
-	<-done
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { g.Run(ctx, 1); close(done) }()
+		var wg sync.WaitGroup
+		for n := range 50 {
+			wg.Go(func() {
+				got, err := g.Do(context.Background(), n)
+				if n == 13 {
+					require.EqualError(t, err, "thirteen")
+					return
+				}
+				require.NoError(t, err)
+				require.Equal(t, 2*n, got)
+			})
+		}
+		synctest.Wait() // one batch is being committed, and all others wait for it
+		close(gate)
+		wg.Wait()
+		require.LessOrEqual(t, commits.Load(), int32(2))
+		stop()
+		<-done
+	})
 }
 
 func TestGroupRefusesWhenTooManyWaitAndSurvivesAPanic(t *testing.T) {
@@ -260,7 +263,7 @@ func TestMigrationsGoUpDownUp(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { _ = db.Close() }()
 	require.ErrorIs(t, pg.CheckSchema(t.Context(), db), pg.ErrOldSchema)
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.DiscardHandler)
 	require.NoError(t, pg.MigrateUp(t.Context(), db, log))
 	require.NoError(t, pg.CheckSchema(t.Context(), db))
 	p, err := pg.Migrator(t.Context(), db, log)
