@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humaecho"
@@ -31,7 +32,12 @@ type API struct {
 	log     *slog.Logger
 	fault   func(error) error
 	maxBody int64
+	// inFlight counts requests that are being answered, probes left out.
+	inFlight atomic.Int64
 }
+
+// InFlight is how many requests are being answered now. Probes do not count.
+func (a *API) InFlight() int64 { return a.inFlight.Load() }
 
 // Operation describes one operation in the OpenAPI document.
 type Operation = huma.Operation

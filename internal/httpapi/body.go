@@ -181,11 +181,9 @@ func decodeItem[T any](r huma.Registry, raw []byte) Item[T] {
 		}
 	}
 	add(checkSchema[T](r, fields))
-	// Unmarshal goes on past a field of the wrong type, so Validate sees the others.
-	err := json.Unmarshal(raw, &item.Value)
-	if te, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		add([]fault.Detail{{Pointer: pointerOf(te.Field), Detail: "does not fit: " + te.Value}})
-	} else if err != nil && len(mistakes) == 0 {
+	// Unmarshal goes on past a field of the wrong type, which the schema has named
+	// already, so Validate sees the others.
+	if err := json.Unmarshal(raw, &item.Value); err != nil && len(mistakes) == 0 {
 		add([]fault.Detail{{Pointer: "", Detail: err.Error()}})
 	}
 	if v, ok := any(item.Value).(Validator); ok {
@@ -193,6 +191,21 @@ func decodeItem[T any](r huma.Registry, raw []byte) Item[T] {
 	}
 	item.Mistakes = mistakes
 	return item
+}
+
+// ObjectDecoder decodes a T that stands inside a body, such as the payload of a job,
+// as strictly as a body is decoded: by the schema of T and its own rules. No bytes
+// at all count as an object without fields. Pointers start at the object.
+func ObjectDecoder[T any]() func(raw []byte) (T, []fault.Detail) {
+	r := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
+	SchemaOf[T](r) // a registry that has the type is only read from, by any number at once
+	return func(raw []byte) (T, []fault.Detail) {
+		if len(raw) == 0 {
+			raw = []byte("{}")
+		}
+		item := decodeItem[T](r, raw)
+		return item.Value, item.Mistakes
+	}
 }
 
 // splitObject gives the top-level fields as bytes; nil when raw is no object.
@@ -264,8 +277,9 @@ func schemaMistake(d *huma.ErrorDetail) fault.Detail {
 	return fault.Detail{Pointer: pointer, Detail: d.Message}
 }
 
-// looseValue decodes for the schema check alone: a number beyond float64 becomes
-// infinite instead of an error.
+// looseValue decodes for the schema check alone. A number that fits no field of
+// ours becomes a text, so that the schema refuses it where it asks for a number
+// and does not mind it elsewhere.
 func looseValue(raw []byte) any {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
@@ -280,7 +294,7 @@ func loosen(v any) any {
 	switch v := v.(type) {
 	case json.Number:
 		f, err := strconv.ParseFloat(v.String(), 64)
-		if err != nil && !math.IsInf(f, 0) {
+		if err != nil || math.Abs(f) >= math.MaxInt64 {
 			return v.String()
 		}
 		return f

@@ -36,7 +36,9 @@ func server(t *testing.T) http.Handler {
 	t.Helper()
 	api := httpapi.New(httpapi.Config{Version: "test", MaxBody: 4096, Log: slog.New(slog.DiscardHandler)})
 	httpapi.RegisterBody(api, httpapi.Operation{OperationID: "make", Method: http.MethodPost, Path: "/things"},
-		httpapi.One[thing](), func(_ context.Context, _ *struct{ httpapi.JSONBody }, in thing) (*thingOut, error) { return &thingOut{Body: in}, nil })
+		httpapi.One[thing](), func(_ context.Context, _ *struct{ httpapi.JSONBody }, in thing) (*thingOut, error) {
+			return &thingOut{Body: in}, nil
+		})
 	httpapi.RegisterBody(api, httpapi.Operation{OperationID: "make-many", Method: http.MethodPost, Path: "/many"},
 		httpapi.OneOrMany[thing](), func(_ context.Context, _ *struct{ httpapi.JSONBody }, in httpapi.Batch[thing]) (*struct{}, error) {
 			if m := in.Mistakes(); len(m) > 0 {
@@ -47,7 +49,8 @@ func server(t *testing.T) http.Handler {
 	httpapi.Register(api, httpapi.Operation{OperationID: "fail", Method: http.MethodGet, Path: "/fail/{how}"},
 		func(_ context.Context, in *struct {
 			How string `path:"how"`
-		}) (*struct{}, error) {
+		},
+		) (*struct{}, error) {
 			switch in.How {
 			case "panic":
 				panic("secret")
@@ -101,7 +104,7 @@ func TestBodyIsDecodedStrictly(t *testing.T) {
 		{"null field", `{"name":null}`, 422, []string{"/name"}},
 		{"wrong type", `{"name":7}`, 422, []string{"/name"}},
 		{"wrong case", `{"Name":"a"}`, 422, []string{"/Name", "/name"}},
-		{"unknown field", `{"name":"a","nmae":"b"}`, 422, []string{"/nmae"}},
+		{"unknown field", `{"name":"a","nome":"b"}`, 422, []string{"/nome"}},
 		{"duplicate field", `{"name":"a","name":"b"}`, 422, []string{"/name"}},
 		{"control character", `{"name":"a\u0000"}`, 422, []string{"/name"}},
 		{"number beyond float64", `{"name":"a","size":1e400}`, 422, []string{"/size"}},

@@ -41,6 +41,10 @@ func Tenant(ctx context.Context) string {
 func (a *API) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) (err error) {
 		start := time.Now()
+		if !isProbe(c.Path()) {
+			a.inFlight.Add(1)
+			defer a.inFlight.Add(-1)
+		}
 		id := c.Request().Header.Get(echo.HeaderXRequestID)
 		if !validRequestID(id) {
 			id = uuid.Must(uuid.NewV7()).String()
@@ -61,6 +65,11 @@ func (a *API) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		}()
 		return next(c)
 	}
+}
+
+// isProbe tells the routes that orchestrators poll.
+func isProbe(route string) bool {
+	return route == "/health" || route == "/livez" || route == "/readyz"
 }
 
 func (a *API) logRequest(ctx context.Context, c echo.Context, start time.Time) {

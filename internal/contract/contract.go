@@ -1,0 +1,90 @@
+package contract
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/getkin/kin-openapi/routers/gorillamux"
+	"github.com/stretchr/testify/require"
+
+	"github.com/signalstack/signalstack/internal/httpapi"
+)
+
+// Load gives the API's document as an independent library reads and validates it.
+func Load(t testing.TB, api *httpapi.API) *openapi3.T {
+	t.Helper()
+	raw, err := json.Marshal(api.OpenAPI())
+	require.NoError(t, err)
+	doc, err := openapi3.NewLoader().LoadFromData(raw)
+	require.NoError(t, err)
+	require.NoError(t, doc.Validate(context.Background()), "the document is not valid OpenAPI")
+	require.Equal(t, "3.1.0", doc.OpenAPI)
+	return doc
+}
+
+// Handler serves the API and checks each exchange against its document. All
+// routes must have been registered.
+func Handler(t testing.TB, api *httpapi.API) http.Handler {
+	t.Helper()
+	router, err := gorillamux.NewRouter(Load(t, api))
+	require.NoError(t, err)
+	next := api.Handler()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Errorf("read request: %v", err)
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		rec := httptest.NewRecorder()
+		next.ServeHTTP(rec, r)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		if err := check(router, r, rec, body); err != nil {
+			t.Errorf("%s %s answered %d against the contract: %v\nrequest: %.2000s\nanswer: %.2000s", r.Method, r.URL, rec.Code, err, body, rec.Body)
+		}
+		for k, v := range rec.Header() {
+			w.Header()[k] = v
+		}
+		w.WriteHeader(rec.Code)
+		_, _ = w.Write(rec.Body.Bytes())
+	})
+}
+
+func check(router routers.Router, r *http.Request, rec *httptest.ResponseRecorder, body []byte) error {
+	route, params, err := router.FindRoute(r)
+	if err != nil {
+		if rec.Code == http.StatusNotFound || rec.Code == http.StatusMethodNotAllowed {
+			return nil
+		}
+		return err
+	}
+	in := &openapi3filter.RequestValidationInput{
+		Request: r, PathParams: params, Route: route,
+		Options: &openapi3filter.Options{IncludeResponseStatus: true, MultiError: true, ExcludeRequestBody: beyondFloat64(body)},
+	}
+	if rec.Code < 300 {
+		if err := openapi3filter.ValidateRequest(r.Context(), in); err != nil {
+			return errors.Join(errors.New("the document forbids a request that was accepted"), err)
+		}
+	}
+	return openapi3filter.ValidateResponse(r.Context(), &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: in, Status: rec.Code, Header: rec.Header(),
+		Body:    io.NopCloser(bytes.NewReader(rec.Body.Bytes())),
+		Options: &openapi3filter.Options{IncludeResponseStatus: true, MultiError: true, ExcludeResponseBody: beyondFloat64(rec.Body.Bytes())},
+	})
+}
+
+// beyondFloat64 says that the validating library, which parses into float64,
+// cannot read a text that JSON allows.
+func beyondFloat64(text []byte) bool {
+	return json.Valid(text) && json.Unmarshal(text, new(any)) != nil
+}
