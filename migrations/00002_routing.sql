@@ -17,7 +17,7 @@ CREATE TABLE signalstack.endpoints (
     description text        NOT NULL,
     secret      bytea       NOT NULL,  -- sealed under the configured key
     event_types text[]      NOT NULL,
-    headers     text        NOT NULL,  -- JSON object
+    headers     bytea       NOT NULL,  -- JSON object, sealed: values may be credentials
     enabled     boolean     NOT NULL,
     created_at  timestamptz NOT NULL,
     updated_at  timestamptz NOT NULL
