@@ -1,0 +1,285 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
+
+	"github.com/signalstack/signalstack/internal/analytics"
+	"github.com/signalstack/signalstack/internal/pg"
+	"github.com/signalstack/signalstack/internal/queue"
+)
+
+// errTimeout ends an attempt that takes longer than its job may.
+var errTimeout = errors.New("the attempt took longer than the job's timeout")
+
+// attempt runs a claimed job once and settles it.
+func (r *Runner) attempt(work context.Context, c queue.Claimed) {
+	ctx, cancel := context.WithCancelCause(work)
+	defer cancel(nil)
+	r.mu.Lock()
+	if f := r.flights[heldOf(c)]; f != nil {
+		f.cancel = cancel
+	}
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		delete(r.flights, heldOf(c))
+		r.mu.Unlock()
+	}()
+
+	kind, known := r.kinds.Get(c.Kind)
+	if !known {
+		r.log.WarnContext(ctx, "this binary does not know the kind of a job; leaving it for one that does", "job_id", c.ID, "kind", c.Kind)
+		r.settle(work, settlement{job: c, Settlement: queue.Settlement{State: queue.Released, Delay: unknownKindDelay}})
+		return
+	}
+	timed, stop := context.WithTimeoutCause(ctx, time.Duration(c.TimeoutMS)*time.Millisecond, errTimeout)
+	defer stop()
+	start := time.Now()
+	result, err := runSafely(timed, kind, jobOf(c))
+	s := settlement{job: c, Settlement: queue.Settlement{Duration: time.Since(start)}}
+	s.judge(timed, kind, err)
+	if s.State == "" { // the lease is gone, and with it the right to an outcome
+		r.drop(ctx, c)
+		return
+	}
+	s.setExchange(result.Exchange)
+	r.logAttempt(ctx, s)
+	r.settle(work, s)
+}
+
+// unknownKindDelay is how long a job of an unknown kind is left alone.
+const unknownKindDelay = 30 * time.Second
+
+// panicError carries a panic and its stack.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (p *panicError) Error() string { return fmt.Sprintf("panic: %v\n\n%s", p.value, p.stack) }
+
+func runSafely(ctx context.Context, kind Kind, job Job) (result Result, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			result, err = Result{}, &panicError{value: p, stack: debug.Stack()}
+		}
+	}()
+	return kind.Run(ctx, job)
+}
+
+func jobOf(c queue.Claimed) Job {
+	job := Job{
+		ID: c.ID, Tenant: c.Tenant, Kind: c.Kind, Queue: c.Queue, Attempt: c.Attempt, MaxAttempts: c.MaxAttempts,
+		Payload: c.Payload, RuleID: c.RuleID, EndpointID: c.EndpointID, CreatedAt: c.CreatedAt,
+	}
+	if c.EventID.Valid && c.EventTime != nil {
+		job.Event = &Event{
+			ID: c.EventID.UUID, Type: c.EventType, Source: *c.EventSource, Subject: *c.EventSubject,
+			Time: *c.EventTime, Data: c.EventData,
+		}
+	}
+	return job
+}
+
+// settlement is a queue.Settlement with the job it ends.
+type settlement struct {
+	queue.Settlement
+	job queue.Claimed
+}
+
+// judge decides what an attempt came to. State stays empty when the lease was
+// lost.
+func (s *settlement) judge(ctx context.Context, kind Kind, err error) {
+	s.JobID, s.Lease = s.job.ID, s.job.Lease
+	cause := context.Cause(ctx)
+	panicked, isPanic := errors.AsType[*panicError](err)
+	switch {
+	case err == nil:
+		s.State, s.Outcome = queue.Succeeded, queue.OutcomeSucceeded
+		return
+	case errors.Is(cause, errLeaseLost):
+		return
+	case errors.Is(cause, errCut):
+		s.State = queue.Released
+		return
+	case IsPermanent(err):
+		s.State, s.Outcome, s.Error = queue.Failed, queue.OutcomePermanent, errorText(err.Error())
+		return
+	case isPanic:
+		s.Outcome, s.Error = queue.OutcomePanic, errorText(panicked.Error())
+	case errors.Is(cause, errTimeout):
+		s.Outcome, s.Error = queue.OutcomeTimeout, errorText(errTimeout.Error()+": "+err.Error())
+	default:
+		s.Outcome, s.Error = queue.OutcomeError, errorText(err.Error())
+	}
+	if s.job.Attempt >= s.job.MaxAttempts {
+		s.State = queue.Failed
+		return
+	}
+	s.State = queue.Retrying
+	s.Delay = max(policyOf(s.job, kind).Next(s.job.Attempt, rand.Float64()), AskedDelay(err))
+}
+
+// policyOf is the job's own retry policy or its kind's.
+func policyOf(c queue.Claimed, kind Kind) Policy {
+	if c.Retry == "" {
+		return kind.Retry
+	}
+	var p Policy
+	if err := json.Unmarshal([]byte(c.Retry), &p); err != nil {
+		return kind.Retry
+	}
+	return p
+}
+
+// maxErrorText bounds the error kept with an attempt, in bytes.
+const maxErrorText = 8 << 10
+
+// errorText makes an error fit for a text column: bounded, UTF-8 and without NUL.
+func errorText(s string) string {
+	if len(s) > maxErrorText {
+		s = s[:maxErrorText]
+	}
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+}
+
+func (s *settlement) setExchange(e *Exchange) {
+	if e == nil || s.State == queue.Released {
+		return
+	}
+	if b, err := json.Marshal(e); err == nil {
+		s.Exchange = b
+	}
+}
+
+func (r *Runner) logAttempt(ctx context.Context, s settlement) {
+	args := []any{
+		"job_id", s.JobID, "kind", s.job.Kind, "attempt", s.job.Attempt, "state", s.State,
+		"outcome", s.Outcome, "duration_ms", s.Duration.Milliseconds(),
+	}
+	if s.job.EventID.Valid {
+		args = append(args, "event_id", s.job.EventID.UUID)
+	}
+	switch s.State {
+	case queue.Failed:
+		r.log.WarnContext(ctx, "job failed", append(args, "error", s.Error)...)
+	case queue.Retrying:
+		r.log.InfoContext(ctx, "attempt failed", append(args, "error", s.Error, "retry_in", s.Delay.String())...)
+	default:
+		r.log.DebugContext(ctx, "attempt ended", args...)
+	}
+}
+
+func (r *Runner) drop(ctx context.Context, c queue.Claimed) {
+	r.stale.Add(1)
+	r.log.WarnContext(ctx, "outcome dropped: the lease was lost", "job_id", c.ID, "kind", c.Kind, "attempt", c.Attempt)
+}
+
+// settle waits until the outcome is durable. The flight is kept until then, so
+// its lease is extended through an outage of the database.
+func (r *Runner) settle(work context.Context, s settlement) {
+	s.JobID, s.Lease = s.job.ID, s.job.Lease
+	current, err := r.settler.Do(context.WithoutCancel(work), s)
+	switch {
+	case err != nil:
+		r.log.ErrorContext(work, "outcome could not be stored; the job will run again", "job_id", s.JobID, "kind", s.job.Kind, "error", err)
+	case !current:
+		r.drop(work, s.job)
+	}
+}
+
+// commitSettlements stores a batch of outcomes and counts them, in one
+// transaction. It waits out an absent database for as long as the worker lives.
+func (r *Runner) commitSettlements(ctx context.Context, batch []settlement) []pg.Outcome[bool] {
+	// In the order of the ids, so that two transactions lock rows the same way.
+	order := make([]int, len(batch))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return strings.Compare(string(batch[a].JobID[:]), string(batch[b].JobID[:])) })
+	sorted := make([]settlement, len(batch))
+	for i, at := range order {
+		sorted[i] = batch[at]
+	}
+	accepted, err := r.storeUntilDone(ctx, sorted)
+	if err != nil && pg.IsBadData(err) && len(batch) > 1 {
+		return r.commitOneByOne(ctx, batch)
+	}
+	outcomes := make([]pg.Outcome[bool], len(batch))
+	for i, s := range batch {
+		outcomes[i] = pg.Outcome[bool]{Value: accepted[s.JobID], Err: err}
+	}
+	return outcomes
+}
+
+// commitOneByOne keeps an outcome that the database refuses from sinking others.
+func (r *Runner) commitOneByOne(ctx context.Context, batch []settlement) []pg.Outcome[bool] {
+	outcomes := make([]pg.Outcome[bool], 0, len(batch))
+	for _, s := range batch {
+		accepted, err := r.storeUntilDone(ctx, []settlement{s})
+		outcomes = append(outcomes, pg.Outcome[bool]{Value: accepted[s.JobID], Err: err})
+	}
+	return outcomes
+}
+
+func (r *Runner) storeUntilDone(ctx context.Context, batch []settlement) (map[uuid.UUID]bool, error) {
+	for failures := 1; ; failures++ {
+		accepted, err := r.store(ctx, batch)
+		if err == nil || !pg.IsAway(err) {
+			return accepted, err
+		}
+		if failures == 1 {
+			r.log.WarnContext(ctx, "outcomes wait for the database", "jobs", len(batch), "error", err)
+		}
+		select {
+		case <-time.After(outageWait(failures)):
+		case <-r.cfg.Cut:
+			return nil, err
+		}
+	}
+}
+
+func (r *Runner) store(ctx context.Context, batch []settlement) (accepted map[uuid.UUID]bool, err error) {
+	rows := make([]queue.Settlement, len(batch))
+	for i, s := range batch {
+		rows[i] = s.Settlement
+	}
+	err = pg.InTx(ctx, r.db, func(tx *sqlx.Tx) error {
+		if accepted, err = queue.Settle(ctx, tx, rows); err != nil {
+			return err
+		}
+		return analytics.Record(ctx, tx, deltas(batch, accepted))
+	})
+	return accepted, err
+}
+
+// deltas counts the attempts that were made and the jobs that ended.
+func deltas(batch []settlement, accepted map[uuid.UUID]bool) []analytics.Delta {
+	all := make([]analytics.Delta, 0, 2*len(batch))
+	for _, s := range batch {
+		if !accepted[s.JobID] || s.State == queue.Released {
+			continue
+		}
+		d := analytics.Delta{
+			Fact: analytics.AttemptEnded, Tenant: s.job.Tenant, Outcome: s.Outcome, Kind: s.job.Kind, Queue: s.job.Queue,
+			Type: s.job.EventType, EndpointID: s.job.EndpointID.UUID, Duration: s.Duration, Timed: true,
+		}
+		all = append(all, d)
+		if s.State.Final() {
+			d.Fact, d.Outcome = analytics.JobEnded, string(s.State)
+			all = append(all, d)
+		}
+	}
+	return all
+}

@@ -1,0 +1,96 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
+
+	"github.com/signalstack/signalstack/internal/analytics"
+	"github.com/signalstack/signalstack/internal/httpapi"
+	"github.com/signalstack/signalstack/internal/intake"
+	"github.com/signalstack/signalstack/internal/pg"
+	"github.com/signalstack/signalstack/internal/queue"
+)
+
+// keyScope keeps the idempotency keys of jobs apart from those of events.
+const keyScope = "jobs"
+
+// creation is a job on its way in, with the database's time of its transaction.
+type creation struct {
+	job queue.NewJob
+	now time.Time
+}
+
+// NewIntake makes the way in for jobs that clients create.
+func NewIntake(db *pg.DB, cfg intake.Config) *intake.Intake[*creation] {
+	return intake.New(db, cfg, intake.Steps[*creation]{
+		Prepare: func(ctx context.Context, tx *sqlx.Tx, all []*creation) error {
+			var now time.Time
+			if err := tx.GetContext(ctx, &now, `SELECT now()`); err != nil {
+				return err
+			}
+			for _, c := range all {
+				c.now = now
+			}
+			return nil
+		},
+		Render: func(c *creation) []byte { return c.render() },
+		Write: func(ctx context.Context, tx *sqlx.Tx, fresh []*creation) error {
+			jobs := make([]queue.NewJob, len(fresh))
+			for i, c := range fresh {
+				jobs[i] = c.job
+			}
+			return Write(ctx, tx, jobs)
+		},
+		IDs: func(c *creation) []uuid.UUID { return []uuid.UUID{c.job.ID} },
+	})
+}
+
+// Write enqueues jobs and counts them, and what else the caller has to count, in
+// the caller's transaction.
+func Write(ctx context.Context, tx *sqlx.Tx, jobs []queue.NewJob, also ...analytics.Delta) error {
+	if err := queue.Enqueue(ctx, tx, jobs); err != nil {
+		return err
+	}
+	for _, j := range jobs {
+		also = append(also, analytics.Delta{
+			Fact: analytics.JobCreated, Tenant: j.Tenant, Kind: j.Kind, Queue: j.Queue, Type: j.EventType, EndpointID: j.EndpointID.UUID,
+		})
+	}
+	return analytics.Record(ctx, tx, also)
+}
+
+// render gives the job as GET /jobs/{id} would right after the commit.
+func (c *creation) render() []byte {
+	j := c.job
+	due := j.RunAt
+	if due.IsZero() {
+		due = c.now.Add(j.Delay)
+	}
+	d := Detailed{
+		Record: Record{
+			ID: j.ID, Tenant: j.Tenant, Kind: j.Kind, Queue: j.Queue, State: queue.Pending, Priority: j.Priority,
+			MaxAttempts: j.MaxAttempts, RunAt: due.UTC(), Timeout: j.Timeout.String(), OrderingKey: j.OrderingKey,
+			CreatedAt: c.now.UTC(),
+		},
+		Payload: j.Payload, Retry: httpapi.JSON(j.Retry), Attempts: []Attempt{},
+	}
+	if j.EndpointID.Valid {
+		d.EndpointID = &j.EndpointID.UUID
+	}
+	next := due.UTC()
+	if due.After(c.now) {
+		d.State = queue.Scheduled
+	} else {
+		next = c.now.UTC()
+	}
+	d.NextAttemptAt = &next
+	b, err := json.Marshal(d)
+	if err != nil {
+		panic("jobs: a checked job does not marshal: " + err.Error())
+	}
+	return b
+}

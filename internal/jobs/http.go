@@ -1,0 +1,169 @@
+package jobs
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/signalstack/signalstack/internal/fault"
+	"github.com/signalstack/signalstack/internal/httpapi"
+	"github.com/signalstack/signalstack/internal/idempotency"
+	"github.com/signalstack/signalstack/internal/intake"
+	"github.com/signalstack/signalstack/internal/pg"
+	"github.com/signalstack/signalstack/internal/queue"
+)
+
+// API serves the jobs to operators.
+type API struct {
+	DB     *pg.DB
+	Kinds  *Registry
+	Intake *intake.Intake[*creation]
+	// KnownEndpoints gives those of the ids that are endpoints of the tenant; nil when
+	// no kind delivers to endpoints.
+	KnownEndpoints func(ctx context.Context, tenant string, ids []uuid.UUID) (map[uuid.UUID]bool, error)
+}
+
+// Routes lists the operations on jobs.
+func (a *API) Routes(api *httpapi.API) {
+	httpapi.RegisterBody(api, httpapi.Operation{
+		OperationID: "create-jobs", Method: http.MethodPost, Path: "/jobs", DefaultStatus: http.StatusCreated, Tags: []string{"jobs"},
+		Summary:     "Create one job, or an array of up to 1,000",
+		Description: "An array is created whole or not at all. An answer is given only when the jobs are durable.",
+	}, httpapi.OneOrMany[NewJob](), a.create)
+	httpapi.Register(api, httpapi.Operation{
+		OperationID: "list-jobs", Method: http.MethodGet, Path: "/jobs", Tags: []string{"jobs"},
+		Summary: "List jobs, newest first", Description: "Payload, retry policy and attempts are left out; GET /jobs/{id} has them.",
+	}, a.list)
+	httpapi.Register(api, httpapi.Operation{
+		OperationID: "get-job", Method: http.MethodGet, Path: "/jobs/{id}", Tags: []string{"jobs"},
+		Summary: "Get one job with its attempts",
+	}, a.get)
+}
+
+func (a *API) create(ctx context.Context, in *intake.CreateIn, body httpapi.Batch[NewJob]) (*intake.CreateOut[Detailed], error) {
+	items := make([]*intake.Item[*creation], len(body.Items))
+	for i := range body.Items {
+		given := &body.Items[i]
+		given.Mistakes = append(given.Mistakes, a.Kinds.CheckKind(given.Value.Kind, given.Value.Payload, false)...)
+		key, wrong := intake.KeyOf(in.IdempotencyKey, given.Value.IdempotencyKey, body.Array, i)
+		given.Mistakes = append(given.Mistakes, wrong...)
+		if len(given.Mistakes) > 0 {
+			continue
+		}
+		tenant := firstOf(given.Value.Tenant, httpapi.Tenant(ctx))
+		items[i] = &intake.Item[*creation]{Value: &creation{job: a.Kinds.Build(given.Value, tenant)}}
+		if key != "" {
+			items[i].Keys = []idempotency.Reservation{{
+				Key:         idempotency.Key{Tenant: tenant, Scope: keyScope, Key: key},
+				Fingerprint: idempotency.Fingerprint(given.Raw),
+			}}
+		}
+	}
+	if mistakes := body.Mistakes(); len(mistakes) > 0 {
+		return nil, fault.InvalidBody(mistakes)
+	}
+	if err := a.checkEndpoints(ctx, body.Array, items); err != nil {
+		return nil, err
+	}
+	return intake.Accept[NewJob, *creation, Detailed](ctx, a.Intake, body, items)
+}
+
+// checkEndpoints refuses jobs that deliver to an endpoint their tenant does not
+// have, with one query for each tenant of the request.
+func (a *API) checkEndpoints(ctx context.Context, array bool, items []*intake.Item[*creation]) error {
+	named := map[string][]uuid.UUID{}
+	for _, item := range items {
+		if j := item.Value.job; j.EndpointID.Valid {
+			named[j.Tenant] = append(named[j.Tenant], j.EndpointID.UUID)
+		}
+	}
+	known := map[string]map[uuid.UUID]bool{}
+	for tenant, ids := range named {
+		var err error
+		if known[tenant], err = a.KnownEndpoints(ctx, tenant, ids); err != nil {
+			return err
+		}
+	}
+	var mistakes []fault.Detail
+	for i, item := range items {
+		if j := item.Value.job; j.EndpointID.Valid && !known[j.Tenant][j.EndpointID.UUID] {
+			pointer := "/payload/endpoint_id"
+			if array {
+				pointer = "/" + strconv.Itoa(i) + pointer
+			}
+			mistakes = append(mistakes, fault.Detail{Pointer: pointer, Detail: "names no endpoint of this tenant; create it with POST /endpoints first"})
+		}
+	}
+	if len(mistakes) > 0 {
+		return fault.InvalidBody(mistakes)
+	}
+	return nil
+}
+
+// listIn are the filters of the job list.
+type listIn struct {
+	State         string    `query:"state" enum:"scheduled,pending,running,retrying,succeeded,failed,canceled"`
+	Kind          string    `query:"kind"`
+	Queue         string    `query:"queue"`
+	Tenant        string    `query:"tenant"`
+	EventID       string    `query:"event_id" format:"uuid"`
+	RuleID        string    `query:"rule_id" format:"uuid"`
+	EndpointID    string    `query:"endpoint_id" format:"uuid"`
+	CreatedAfter  time.Time `query:"created_after" doc:"Created at this time or later"`
+	CreatedBefore time.Time `query:"created_before" doc:"Created before this time"`
+	Limit         int       `query:"limit" minimum:"1" maximum:"1000" default:"50"`
+	Cursor        string    `query:"cursor" doc:"next_cursor of the page before, with the same filters"`
+	Order         string    `query:"order" enum:"desc,asc" default:"desc" doc:"By creation"`
+}
+
+func (a *API) list(ctx context.Context, in *listIn) (*httpapi.PageOut[Record], error) {
+	list := httpapi.List{Path: "/jobs", Filters: map[string]string{
+		"state": in.State, "kind": in.Kind, "queue": in.Queue, "tenant": in.Tenant, "event_id": in.EventID, "rule_id": in.RuleID,
+		"endpoint_id": in.EndpointID, "created_after": timeText(in.CreatedAfter), "created_before": timeText(in.CreatedBefore), "order": in.Order,
+	}}
+	after, err := list.Key(in.Cursor, 1)
+	if err != nil {
+		return nil, err
+	}
+	f := Filter{
+		State: queue.State(in.State), Kind: in.Kind, Queue: in.Queue, Tenant: in.Tenant,
+		EventID: in.EventID, RuleID: in.RuleID, EndpointID: in.EndpointID,
+		CreatedAfter: in.CreatedAfter, CreatedBefore: in.CreatedBefore, Ascending: in.Order == "asc", Limit: in.Limit + 1,
+	}
+	if after != nil {
+		f.After = after[0]
+	}
+	rows, err := List(ctx, a.DB, f)
+	if err != nil {
+		return nil, err
+	}
+	return httpapi.NewPage(rows, in.Limit, list, func(r Record) []string { return []string{r.ID.String()} }), nil
+}
+
+func timeText(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Format(time.RFC3339Nano)
+}
+
+type getIn struct {
+	ID string `path:"id" format:"uuid" doc:"The job's id"`
+}
+
+type getOut struct{ Body Detailed }
+
+func (a *API) get(ctx context.Context, in *getIn) (*getOut, error) {
+	id, err := httpapi.ParseID(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	job, err := Get(ctx, a.DB, id)
+	if err != nil {
+		return nil, err
+	}
+	return &getOut{Body: job}, nil
+}

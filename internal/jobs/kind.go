@@ -1,0 +1,145 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/signalstack/signalstack/internal/fault"
+)
+
+// Kind is what a job does. A kind is one file of its package plus one line in
+// app/kinds.go.
+type Kind struct {
+	// Name stands in a job's kind field.
+	Name string
+	// Check reports every mistake of a payload, with pointers from the payload's
+	// root. fromEvent says that the job comes of a rule, so that the event's data
+	// will be there when it runs.
+	Check func(payload json.RawMessage, fromEvent bool) []fault.Detail
+	// Endpoint finds the endpoint that a checked payload names, so that the job can
+	// be listed by it; nil when payloads of this kind name none.
+	Endpoint func(payload json.RawMessage) uuid.NullUUID
+	// Run makes one attempt. Its error says what to do next: nil is success, an
+	// error of Permanent gives up, one of RetryAfter waits at least that long, any
+	// other is tried again by the retry policy. ctx ends at the job's timeout, when
+	// the lease is lost and when the process stops waiting. A panic is a failed
+	// attempt.
+	Run func(ctx context.Context, job Job) (Result, error)
+	// Queue, Timeout, MaxAttempts and Retry hold for jobs that do not say otherwise;
+	// an empty Queue is the default one.
+	Queue       string
+	Timeout     time.Duration
+	MaxAttempts int
+	Retry       Policy
+}
+
+// Job is what Run sees of a job.
+type Job struct {
+	ID          uuid.UUID
+	Tenant      string
+	Kind        string
+	Queue       string
+	Attempt     int // from 1
+	MaxAttempts int
+	Payload     json.RawMessage // nil when the job has none
+	Event       *Event          // the event that made the job, if one did
+	RuleID      uuid.NullUUID
+	EndpointID  uuid.NullUUID
+	CreatedAt   time.Time
+}
+
+// Event is what a job may use of its event.
+type Event struct {
+	ID      uuid.UUID
+	Type    string
+	Source  string
+	Subject string
+	Time    time.Time
+	Data    json.RawMessage // the bytes as they were accepted; nil when absent
+}
+
+// Result is what an attempt leaves on record.
+type Result struct {
+	// Exchange is set by kinds that speak HTTP.
+	Exchange *Exchange
+}
+
+// Exchange is one HTTP request and what came back. Secrets are left out by the
+// kind that made it.
+type Exchange struct {
+	Method         string            `json:"method" doc:"HTTP method of the request"`
+	URL            string            `json:"url" doc:"Where the request went"`
+	RequestHeaders map[string]string `json:"request_headers,omitempty" doc:"Headers sent; signatures and secrets are left out"`
+	Status         int               `json:"status,omitempty" doc:"HTTP status of the response; absent when none came"`
+	Headers        map[string]string `json:"headers,omitempty" doc:"Headers of the response"`
+	Body           string            `json:"body,omitempty" doc:"Start of the response body"`
+	Truncated      bool              `json:"truncated,omitempty" doc:"The response body was longer than what is kept"`
+}
+
+// Permanent marks an error that no further attempt can mend.
+func Permanent(err error) error { return &verdict{err: err, permanent: true} }
+
+// Permanentf is Permanent of a formatted error.
+func Permanentf(format string, args ...any) error { return Permanent(fmt.Errorf(format, args...)) }
+
+// RetryAfter marks an error whose cause asked to be left alone for d. The next
+// attempt comes no sooner.
+func RetryAfter(d time.Duration, err error) error { return &verdict{err: err, after: d} }
+
+// verdict is an error that says what to do next.
+type verdict struct {
+	err       error
+	permanent bool
+	after     time.Duration
+}
+
+func (v *verdict) Error() string { return v.err.Error() }
+func (v *verdict) Unwrap() error { return v.err }
+
+// IsPermanent says whether err was marked by Permanent.
+func IsPermanent(err error) bool {
+	v, ok := errors.AsType[*verdict](err)
+	return ok && v.permanent
+}
+
+// AskedDelay gives the wait that err was marked with by RetryAfter, or 0.
+func AskedDelay(err error) time.Duration {
+	if v, ok := errors.AsType[*verdict](err); ok {
+		return v.after
+	}
+	return 0
+}
+
+// Registry finds a kind by its name.
+type Registry struct {
+	kinds map[string]Kind
+	names []string
+}
+
+// NewRegistry takes the list of kinds. It panics on a name that stands twice or a
+// kind without limits: both are mistakes of the program.
+func NewRegistry(kinds ...Kind) *Registry {
+	r := &Registry{kinds: make(map[string]Kind, len(kinds))}
+	for _, k := range kinds {
+		if _, twice := r.kinds[k.Name]; twice || k.Name == "" || k.Run == nil || k.Timeout <= 0 || k.MaxAttempts <= 0 {
+			panic("jobs: kind " + k.Name + " stands twice or lacks a name, Run, Timeout or MaxAttempts")
+		}
+		r.kinds[k.Name] = k
+		r.names = append(r.names, k.Name)
+	}
+	return r
+}
+
+// Get gives the kind of a name.
+func (r *Registry) Get(name string) (Kind, bool) {
+	k, ok := r.kinds[name]
+	return k, ok
+}
+
+// Names lists the kinds in the order of the table of contents.
+func (r *Registry) Names() []string { return r.names }

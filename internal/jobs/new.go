@@ -1,0 +1,76 @@
+package jobs
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/signalstack/signalstack/internal/fault"
+	"github.com/signalstack/signalstack/internal/httpapi"
+	"github.com/signalstack/signalstack/internal/idempotency"
+	"github.com/signalstack/signalstack/internal/queue"
+)
+
+// NewJob is what a client may say of a job.
+type NewJob struct {
+	Options
+	Kind           string       `json:"kind" doc:"What the job does" example:"http"`
+	Payload        httpapi.JSON `json:"payload,omitempty" doc:"What the kind works on"`
+	RunAt          string       `json:"run_at,omitempty" format:"date-time" doc:"Not before this time, at most ten years ahead; a time in the past runs now"`
+	IdempotencyKey *string      `json:"idempotency_key,omitempty" doc:"Makes the request safe to send again; as the Idempotency-Key header"`
+	OrderingKey    string       `json:"ordering_key,omitempty" doc:"Kept with the job" maxLength:"255"`
+	Tenant         string       `json:"tenant,omitempty" doc:"Whose the job is; default: the caller's"`
+}
+
+// Validate gives every mistake but those that need the list of kinds.
+func (n NewJob) Validate() []fault.Detail {
+	mistakes := n.Options.Validate()
+	mistakes = append(mistakes, httpapi.CheckName("/tenant", n.Tenant)...)
+	mistakes = append(mistakes, httpapi.CheckText("/ordering_key", n.OrderingKey, 255)...)
+	runAt, wrong := httpapi.ParseTime("/run_at", n.RunAt)
+	mistakes = append(mistakes, wrong...)
+	if time.Until(runAt) > maxAhead {
+		mistakes = append(mistakes, fault.Detail{Pointer: "/run_at", Detail: "must be at most ten years ahead"})
+	}
+	if n.RunAt != "" && n.Delay != "" {
+		mistakes = append(mistakes, fault.Detail{Pointer: "/delay", Detail: "must not stand beside run_at; send one of them"})
+	}
+	if n.IdempotencyKey != nil {
+		if wrong := idempotency.Check(*n.IdempotencyKey); wrong != "" {
+			mistakes = append(mistakes, fault.Detail{Pointer: "/idempotency_key", Detail: wrong})
+		}
+	}
+	return mistakes
+}
+
+// CheckKind gives the mistakes of a kind's name and its payload.
+func (r *Registry) CheckKind(name string, payload httpapi.JSON, fromEvent bool) []fault.Detail {
+	if name == "" {
+		return nil // the schema says so already
+	}
+	kind, known := r.kinds[name]
+	if !known {
+		return []fault.Detail{{Pointer: "/kind", Detail: fmt.Sprintf("is not a kind known here; the kinds are %s", strings.Join(r.names, ", "))}}
+	}
+	var mistakes []fault.Detail
+	for _, m := range kind.Check([]byte(payload), fromEvent) {
+		mistakes = append(mistakes, fault.Detail{Pointer: "/payload" + m.Pointer, Detail: m.Detail})
+	}
+	return mistakes
+}
+
+// Build makes the job of a valid NewJob, with a fresh id.
+func (r *Registry) Build(n NewJob, tenant string) queue.NewJob {
+	runAt, _ := httpapi.ParseTime("", n.RunAt)
+	job := queue.NewJob{
+		ID: uuid.Must(uuid.NewV7()), Tenant: tenant, Kind: n.Kind, RunAt: runAt,
+		Payload: n.Payload, OrderingKey: n.OrderingKey,
+	}
+	r.Fill(&job, n.Options)
+	if r.kinds[n.Kind].Endpoint != nil {
+		job.EndpointID = r.kinds[n.Kind].Endpoint([]byte(n.Payload))
+	}
+	return job
+}

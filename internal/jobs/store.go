@@ -1,0 +1,231 @@
+package jobs
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/signalstack/signalstack/internal/fault"
+	"github.com/signalstack/signalstack/internal/httpapi"
+	"github.com/signalstack/signalstack/internal/pg"
+	"github.com/signalstack/signalstack/internal/queue"
+)
+
+// Record is a job as operators see it.
+type Record struct {
+	ID            uuid.UUID   `db:"id" json:"id"`
+	Tenant        string      `db:"tenant" json:"tenant"`
+	Kind          string      `db:"kind" json:"kind"`
+	Queue         string      `db:"queue" json:"queue"`
+	State         queue.State `db:"state" json:"state" enum:"scheduled,pending,running,retrying,succeeded,failed,canceled" doc:"The last three are final"`
+	Priority      int         `db:"priority" json:"priority" doc:"1 is served first, 4 last"`
+	Attempt       int         `db:"attempt" json:"attempt" doc:"Attempts begun so far"`
+	MaxAttempts   int         `db:"max_attempts" json:"max_attempts"`
+	RunAt         time.Time   `db:"run_at" json:"run_at" doc:"When the job was first due"`
+	Timeout       string      `db:"-" json:"timeout" doc:"How long one attempt may take"`
+	OrderingKey   string      `db:"ordering_key" json:"ordering_key,omitempty"`
+	EventID       *uuid.UUID  `db:"event_id" json:"event_id,omitempty" doc:"The event that made the job"`
+	RuleID        *uuid.UUID  `db:"rule_id" json:"rule_id,omitempty" doc:"The rule that made the job"`
+	EndpointID    *uuid.UUID  `db:"endpoint_id" json:"endpoint_id,omitempty" doc:"Where the job delivers to"`
+	ScheduleID    *uuid.UUID  `db:"schedule_id" json:"schedule_id,omitempty" doc:"The schedule that made the job"`
+	CreatedAt     time.Time   `db:"created_at" json:"created_at"`
+	StartedAt     *time.Time  `db:"started_at" json:"started_at,omitempty" doc:"Start of the newest attempt"`
+	FinishedAt    *time.Time  `db:"finished_at" json:"finished_at,omitempty" doc:"When the job reached its final state"`
+	NextAttemptAt *time.Time  `db:"next_attempt_at" json:"next_attempt_at,omitempty" doc:"When the job is next due"`
+	LastError     *string     `db:"last_error" json:"last_error,omitempty" doc:"Error of the newest attempt that failed"`
+
+	TimeoutMS int64 `db:"timeout_ms" json:"-"`
+}
+
+// Detailed is a job with what it works on and its attempts.
+type Detailed struct {
+	Record
+	Payload  httpapi.JSON `json:"payload,omitempty" doc:"What the kind works on; absent when that is the event's data"`
+	Retry    httpapi.JSON `json:"retry,omitempty" doc:"The job's own retry policy; absent when it is the kind's"`
+	Attempts []Attempt    `json:"attempts" nullable:"false" doc:"Every attempt, oldest first"`
+}
+
+// Attempt is one try at a job.
+type Attempt struct {
+	Attempt    int          `db:"attempt" json:"attempt"`
+	State      string       `db:"state" json:"state" doc:"The state it left the job in; running while it lasts"`
+	Outcome    string       `db:"outcome" json:"outcome,omitempty" enum:"succeeded,error,permanent,timeout,panic,crashed" doc:"Absent while it lasts"`
+	Error      string       `db:"error" json:"error,omitempty"`
+	Worker     *uuid.UUID   `db:"worker" json:"worker,omitempty" doc:"The worker process that made it"`
+	StartedAt  time.Time    `db:"started_at" json:"started_at"`
+	FinishedAt *time.Time   `db:"finished_at" json:"finished_at,omitempty"`
+	DurationMS *int64       `db:"duration_ms" json:"duration_ms,omitempty" doc:"As the worker measured it"`
+	Exchange   httpapi.JSON `db:"exchange" json:"exchange,omitempty" doc:"The HTTP request and response, for kinds that speak HTTP"`
+}
+
+// columns derive a job's state: it runs, or waits, or else its newest attempt says
+// how it ended. One statement sees one of the three.
+const columns = `
+SELECT j.id, j.tenant, j.kind, j.queue, j.priority, j.max_attempts, j.run_at, j.timeout_ms, j.ordering_key,
+       j.event_id, j.rule_id, j.endpoint_id, j.schedule_id, j.created_at,
+       CASE WHEN x.job_id IS NOT NULL THEN 'running'
+            WHEN r.job_id IS NULL THEN a.state
+            WHEN r.run_at <= now() THEN 'pending'
+            WHEN r.attempt > 0 THEN 'retrying'
+            ELSE 'scheduled' END AS state,
+       coalesce(x.attempt, r.attempt, a.attempt, 0) AS attempt,
+       coalesce(x.started_at, a.started_at) AS started_at,
+       CASE WHEN x.job_id IS NULL AND r.job_id IS NULL THEN a.finished_at END AS finished_at,
+       r.run_at AS next_attempt_at,
+       nullif(a.error, '') AS last_error`
+
+const lastAttempt = `
+LEFT JOIN LATERAL (
+    SELECT state, attempt, started_at, finished_at, error
+    FROM signalstack.attempts AS t WHERE t.job_id = j.id ORDER BY t.lease DESC LIMIT 1
+) AS a ON true`
+
+// from drives the list from the table that holds the asked state, so that a few
+// failed jobs are not looked for among millions.
+var from = map[queue.State]string{
+	"":              `FROM signalstack.jobs AS j LEFT JOIN signalstack.ready AS r ON r.job_id = j.id LEFT JOIN signalstack.running AS x ON x.job_id = j.id` + lastAttempt,
+	queue.Scheduled: fromReady, queue.Pending: fromReady, queue.Retrying: fromReady,
+	queue.Running: `FROM signalstack.running AS x JOIN signalstack.jobs AS j ON j.id = x.job_id LEFT JOIN signalstack.ready AS r ON false` + lastAttempt,
+	queue.Failed:  fromEnded, queue.Canceled: fromEnded,
+}
+
+const (
+	fromReady = `FROM signalstack.ready AS r JOIN signalstack.jobs AS j ON j.id = r.job_id LEFT JOIN signalstack.running AS x ON false` + lastAttempt
+	fromEnded = `FROM signalstack.attempts AS e JOIN signalstack.jobs AS j ON j.id = e.job_id
+LEFT JOIN signalstack.ready AS r ON r.job_id = j.id LEFT JOIN signalstack.running AS x ON x.job_id = j.id` + lastAttempt
+)
+
+var stateIs = map[queue.State]string{
+	queue.Scheduled: `r.run_at > now() AND r.attempt = 0`,
+	queue.Retrying:  `r.run_at > now() AND r.attempt > 0`,
+	queue.Pending:   `r.run_at <= now()`,
+	queue.Running:   `true`,
+	queue.Succeeded: `r.job_id IS NULL AND x.job_id IS NULL AND a.state = 'succeeded'`,
+	// A job that was tried anew after it ended has several such attempts; the newest
+	// counts, and only while the job neither waits nor runs.
+	queue.Failed:   `e.state = 'failed' AND ` + endedIs,
+	queue.Canceled: `e.state = 'canceled' AND ` + endedIs,
+}
+
+const endedIs = `r.job_id IS NULL AND x.job_id IS NULL AND e.lease = (SELECT max(lease) FROM signalstack.attempts AS n WHERE n.job_id = j.id)`
+
+// Filter narrows a list of jobs; zero fields do not.
+type Filter struct {
+	State                       queue.State
+	Kind, Queue, Tenant         string
+	EventID, RuleID, EndpointID string // UUIDs
+	CreatedAfter, CreatedBefore time.Time
+	After                       string // id of the last job of the page before
+	Ascending                   bool
+	Limit                       int
+}
+
+// List gives up to Limit jobs in the order of their ids, which is the order of
+// their creation.
+func List(ctx context.Context, q pg.Querier, f Filter) ([]Record, error) {
+	source, ok := from[f.State]
+	if !ok {
+		source = from[""]
+	}
+	query, args := f.where()
+	var rows []Record
+	if err := q.SelectContext(ctx, &rows, columns+"\n"+source+query, args...); err != nil {
+		return nil, fmt.Errorf("list jobs: %w", err)
+	}
+	for i := range rows {
+		rows[i].complete()
+	}
+	return rows, nil
+}
+
+func (f Filter) where() (string, []any) {
+	var conditions []string
+	var args []any
+	add := func(condition string, arg any) {
+		args = append(args, arg)
+		conditions = append(conditions, fmt.Sprintf(condition, len(args)))
+	}
+	for _, c := range []struct{ condition, value string }{
+		{"j.kind = $%d", f.Kind},
+		{"j.queue = $%d", f.Queue},
+		{"j.tenant = $%d", f.Tenant},
+		{"j.event_id = $%d::uuid", f.EventID},
+		{"j.rule_id = $%d::uuid", f.RuleID},
+		{"j.endpoint_id = $%d::uuid", f.EndpointID},
+	} {
+		if c.value != "" {
+			add(c.condition, c.value)
+		}
+	}
+	if f.State != "" {
+		conditions = append(conditions, stateIs[f.State])
+	}
+	// Ids carry the time of the client process, so the bound on the id, which finds
+	// the partitions, is an hour wider than the one on the column.
+	if !f.CreatedAfter.IsZero() {
+		add("j.created_at >= $%d", f.CreatedAfter)
+		add("j.id >= $%d::uuid", queue.FirstID(f.CreatedAfter.Add(-time.Hour)))
+	}
+	if !f.CreatedBefore.IsZero() {
+		add("j.created_at < $%d", f.CreatedBefore)
+		add("j.id < $%d::uuid", queue.FirstID(f.CreatedBefore.Add(time.Hour)))
+	}
+	order, beyond := "DESC", "j.id < $%d::uuid"
+	if f.Ascending {
+		order, beyond = "ASC", "j.id > $%d::uuid"
+	}
+	if f.After != "" {
+		add(beyond, f.After)
+	}
+	args = append(args, f.Limit)
+	text := ""
+	if len(conditions) > 0 {
+		text = "\nWHERE " + strings.Join(conditions, "\n  AND ")
+	}
+	return fmt.Sprintf("%s\nORDER BY j.id %s\nLIMIT $%d", text, order, len(args)), args
+}
+
+func (r *Record) complete() {
+	r.Timeout = (time.Duration(r.TimeoutMS) * time.Millisecond).String()
+}
+
+// Get gives one job with its attempts.
+func Get(ctx context.Context, q pg.Querier, id uuid.UUID) (Detailed, error) {
+	var row struct {
+		Record
+		Payload []byte `db:"payload"`
+		Retry   string `db:"retry"`
+	}
+	err := q.GetContext(ctx, &row, columns+", j.payload, j.retry\n"+from[""]+"\nWHERE j.id = $1", id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Detailed{}, fault.Missing("job", id.String())
+	}
+	if err != nil {
+		return Detailed{}, fmt.Errorf("get job: %w", err)
+	}
+	row.complete()
+	d := Detailed{Record: row.Record, Payload: row.Payload, Retry: httpapi.JSON(row.Retry)}
+	// The running attempt stands last; it has no row in attempts yet.
+	err = q.SelectContext(ctx, &d.Attempts, `
+		SELECT attempt, state, outcome, error, worker, started_at, finished_at, duration_ms, exchange
+		FROM (
+		    SELECT lease, attempt, state, outcome, error, worker, started_at, finished_at, duration_ms, exchange
+		    FROM signalstack.attempts WHERE job_id = $1
+		    UNION ALL
+		    SELECT lease, attempt, 'running', '', '', worker, started_at, NULL, NULL, NULL
+		    FROM signalstack.running WHERE job_id = $1
+		) AS t
+		ORDER BY lease`, id)
+	if err != nil {
+		return Detailed{}, fmt.Errorf("get attempts of job: %w", err)
+	}
+	if d.Attempts == nil {
+		d.Attempts = []Attempt{}
+	}
+	return d, nil
+}
