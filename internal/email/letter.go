@@ -1,0 +1,201 @@
+package email
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/mail"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	gomail "github.com/wneessen/go-mail"
+
+	"github.com/signalstack/signalstack/internal/fault"
+	"github.com/signalstack/signalstack/internal/httpapi"
+	"github.com/signalstack/signalstack/internal/jobs"
+)
+
+// letter is a payload whose templates have been executed.
+type letter struct {
+	to, cc, bcc, replyTo []*mail.Address
+	from                 *mail.Address // nil: the operator's
+	subject, text, html  string
+}
+
+// maxLine is how long an address and a subject may be, in characters.
+const maxLine = 998
+
+// scope is what templates see: data and, when there is one, the event.
+func scope(data json.RawMessage, event *jobs.Event) map[string]any {
+	seen := map[string]any{}
+	if event != nil {
+		seen["event"] = map[string]any{
+			"id": event.ID.String(), "type": event.Type, "source": event.Source, "subject": event.Subject,
+			"time": event.Time.UTC().Format(time.RFC3339Nano),
+		}
+		if data == nil {
+			data = event.Data
+		}
+	}
+	if data != nil {
+		seen["data"] = decode(data)
+	}
+	return seen
+}
+
+// decode reads a JSON value that is known to be one.
+func decode(raw json.RawMessage) any {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	var v any
+	if err := dec.Decode(&v); err != nil {
+		return null(nil)
+	}
+	return forTemplates(v)
+}
+
+// null is a JSON null: false, empty and printed as nothing, where Go prints
+// "<no value>".
+type null []struct{}
+
+// String gives nothing.
+func (null) String() string { return "" }
+
+// MarshalJSON gives null.
+func (null) MarshalJSON() ([]byte, error) { return []byte("null"), nil }
+
+// forTemplates makes integers comparable and null printable. A number that is no
+// integer of 64 bits stays the text it came as.
+func forTemplates(v any) any {
+	switch v := v.(type) {
+	case nil:
+		return null(nil)
+	case json.Number:
+		if n, err := strconv.ParseInt(v.String(), 10, 64); err == nil && strconv.FormatInt(n, 10) == v.String() {
+			return n
+		}
+	case []any:
+		for i := range v {
+			v[i] = forTemplates(v[i])
+		}
+	case map[string]any:
+		for k := range v {
+			v[k] = forTemplates(v[k])
+		}
+	}
+	return v
+}
+
+// renderer executes templates and gathers what is wrong with the results.
+type renderer struct {
+	budget   *budget
+	scope    map[string]any
+	mistakes []fault.Detail
+}
+
+// render executes the templates of a payload that was compiled without mistakes.
+func (p *payload) render(scope map[string]any) (letter, []fault.Detail) {
+	r := &renderer{budget: p.budget, scope: scope}
+	l := letter{
+		to: r.people(p.to), cc: r.people(p.cc), bcc: r.people(p.bcc), replyTo: r.people(p.replyTo),
+		subject: strings.TrimSpace(r.text(p.subject)), text: r.text(p.text), html: r.text(p.html),
+	}
+	if p.from != nil {
+		if from := r.people([]*field{p.from}); len(from) > 0 {
+			l.from = from[0]
+		}
+	}
+	r.mistakes = append(r.mistakes, httpapi.CheckText("/subject", l.subject, maxLine)...)
+	if len(l.to) == 0 && len(r.mistakes) == 0 {
+		r.mistakes = []fault.Detail{{Pointer: "/to", Detail: "renders to no address"}}
+	}
+	return l, r.mistakes
+}
+
+func (r *renderer) wrong(f *field, format string, args ...any) {
+	r.mistakes = append(r.mistakes, fault.Detail{Pointer: f.pointer, Detail: fmt.Sprintf(format, args...)})
+}
+
+func (r *renderer) text(f *field) string {
+	if f == nil {
+		return ""
+	}
+	w := &printed{budget: r.budget}
+	if err := f.template.Execute(w, r.scope); err != nil {
+		r.wrong(f, "cannot be rendered: %s", explain(err))
+		return ""
+	}
+	return w.String()
+}
+
+// people leaves out what renders to nothing.
+func (r *renderer) people(fields []*field) []*mail.Address {
+	var all []*mail.Address
+	for _, f := range fields {
+		text := strings.TrimSpace(r.text(f))
+		if text == "" {
+			continue
+		}
+		address, err := parseAddress(text)
+		if err != nil {
+			r.wrong(f, "%s", err)
+			continue
+		}
+		all = append(all, address)
+	}
+	return all
+}
+
+// checkLiterals reports the addresses without templates that are none.
+func (p *payload) checkLiterals() []fault.Detail {
+	r := &renderer{}
+	for _, f := range p.addresses() {
+		if strings.Contains(f.source, "{{") {
+			continue
+		}
+		if _, err := parseAddress(f.source); err != nil {
+			r.wrong(f, "%s", err)
+		}
+	}
+	return r.mistakes
+}
+
+// parseAddress reads one address. A name may hold an encoded line break, so the
+// result is looked at as well.
+func parseAddress(text string) (*mail.Address, error) {
+	address, err := mail.ParseAddress(text)
+	if err != nil || len(httpapi.CheckText("", text+address.Name+address.Address, 2*maxLine)) > 0 {
+		return nil, errors.New("must be one address such as ada@example.com or Ada Lovelace <ada@example.com>")
+	}
+	return address, nil
+}
+
+// message makes what goes over the wire. now is the time of the attempt.
+func (l letter) message(id uuid.UUID, now time.Time) *gomail.Msg {
+	m := gomail.NewMsg(gomail.WithNoDefaultUserAgent())
+	m.FromMailAddress(l.from)
+	m.ToMailAddress(l.to...)
+	m.BccMailAddress(l.bcc...)
+	if len(l.cc) > 0 { // none would be an empty header
+		m.CcMailAddress(l.cc...)
+	}
+	m.ReplyToMailAddress(l.replyTo...)
+	m.Subject(l.subject)
+	m.SetDateWithValue(now)
+	_, host, _ := strings.Cut(l.from.Address[strings.LastIndex(l.from.Address, "@"):], "@")
+	m.SetMessageIDWithValue(id.String() + "@" + host)
+	m.SetGenHeader("Auto-Submitted", "auto-generated") // keeps holiday notices away (RFC 3834)
+	switch {
+	case l.html == "":
+		m.SetBodyString(gomail.TypeTextPlain, l.text)
+	case l.text == "":
+		m.SetBodyString(gomail.TypeTextHTML, l.html)
+	default:
+		m.SetBodyString(gomail.TypeTextPlain, l.text)
+		m.AddAlternativeString(gomail.TypeTextHTML, l.html)
+	}
+	return m
+}

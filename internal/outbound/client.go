@@ -1,0 +1,144 @@
+package outbound
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/signalstack/signalstack/internal/jobs"
+)
+
+// Limits of an answer.
+const (
+	maxKept    = 16 << 10  // bytes of a body that are put on record
+	maxDrained = 256 << 10 // bytes that are read so that the connection can be used again
+	maxHeaders = 64 << 10
+	maxShown   = 50 // headers that are put on record
+)
+
+// Client sends requests for jobs. It is safe for concurrent use.
+type Client struct {
+	http      *http.Client
+	userAgent string
+}
+
+// NewClient makes a client that the guard watches over. The version is shown to
+// receivers.
+func NewClient(guard *Guard, version string) *Client {
+	return &Client{
+		userAgent: "SignalStack/" + version,
+		http: &http.Client{
+			Transport: &http.Transport{
+				Proxy:                  nil, // a proxy of the environment would dial in our place
+				DialContext:            guard.dial,
+				TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+				ForceAttemptHTTP2:      true,
+				TLSHandshakeTimeout:    dialTimeout,
+				MaxIdleConns:           500,
+				MaxIdleConnsPerHost:    20,
+				IdleConnTimeout:        60 * time.Second,
+				MaxResponseHeaderBytes: maxHeaders,
+				DisableCompression:     true, // an answer is kept as it came, and no bomb unpacked
+			},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}
+}
+
+// Request is what to send. The body is sent as it is.
+type Request struct {
+	Method string
+	URL    string
+	Header http.Header
+	Body   []byte
+	// Hidden names headers whose values are secrets; they stay out of the record.
+	Hidden []string
+}
+
+// Response is what came back, cut to what is put on record.
+type Response struct {
+	Status     int
+	RetryAfter time.Duration // what the receiver asked for; 0: nothing
+}
+
+// Do sends a request once. The exchange is for the attempt's record and there also
+// when the request failed; a nil error says only that a status came.
+func (c *Client) Do(ctx context.Context, r Request) (Response, *jobs.Exchange, error) {
+	exchange := &jobs.Exchange{Method: r.Method, URL: r.URL, RequestHeaders: shown(r.Header, r.Hidden)}
+	req, err := http.NewRequestWithContext(ctx, r.Method, r.URL, bytes.NewReader(r.Body))
+	if err != nil {
+		return Response{}, exchange, jobs.Permanent(fmt.Errorf("make the request: %w", err))
+	}
+	for name, values := range r.Header {
+		req.Header[name] = values
+	}
+	if req.Header.Get("User-Agent") == "" {
+		req.Header.Set("User-Agent", c.userAgent)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return Response{}, exchange, failure(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	exchange.Status, exchange.Headers = resp.StatusCode, shown(resp.Header, []string{"Set-Cookie"})
+	exchange.Body, exchange.Truncated = readBody(resp.Body)
+	return Response{Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header.Get("Retry-After"), time.Now())}, exchange, nil
+}
+
+// failure tells a request that was blocked, which stays so, from one that went
+// wrong.
+func failure(err error) error {
+	if errors.Is(err, errBlocked) {
+		return jobs.Permanent(err)
+	}
+	return err
+}
+
+// readBody keeps the start of a body as text. A body that breaks off takes nothing
+// from the status that came before it.
+func readBody(body io.Reader) (text string, truncated bool) {
+	kept, err := io.ReadAll(io.LimitReader(body, maxKept+1))
+	if len(kept) > maxKept {
+		kept, truncated = wholeRunes(kept[:maxKept]), true
+		_, _ = io.Copy(io.Discard, io.LimitReader(body, maxDrained))
+	}
+	return strings.ToValidUTF8(string(kept), "\uFFFD"), truncated || err != nil
+}
+
+// wholeRunes drops a character that was cut in two at the end.
+func wholeRunes(b []byte) []byte {
+	for range utf8.UTFMax - 1 {
+		if r, size := utf8.DecodeLastRune(b); r != utf8.RuneError || size != 1 {
+			break
+		}
+		b = b[:len(b)-1]
+	}
+	return b
+}
+
+// hiddenValue stands for a secret.
+const hiddenValue = "****"
+
+// shown flattens headers for the record.
+func shown(header http.Header, hidden []string) map[string]string {
+	flat := make(map[string]string, len(header))
+	for name, values := range header {
+		if len(flat) == maxShown {
+			break
+		}
+		flat[name] = strings.ToValidUTF8(strings.Join(values, ", "), "\uFFFD")
+	}
+	for _, name := range hidden {
+		if name = http.CanonicalHeaderKey(name); flat[name] != "" {
+			flat[name] = hiddenValue
+		}
+	}
+	return flat
+}
