@@ -1,0 +1,160 @@
+package events
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+
+	"github.com/signalstack/signalstack/internal/analytics"
+	"github.com/signalstack/signalstack/internal/httpapi"
+	"github.com/signalstack/signalstack/internal/idempotency"
+	"github.com/signalstack/signalstack/internal/intake"
+	"github.com/signalstack/signalstack/internal/jobs"
+	"github.com/signalstack/signalstack/internal/pg"
+	"github.com/signalstack/signalstack/internal/queue"
+)
+
+// acceptance is an event on its way in, with the jobs that some version of the
+// routes makes of it.
+type acceptance struct {
+	event   Event
+	data    []byte
+	jobs    []queue.NewJob
+	version int64 // of the routes that made the jobs
+}
+
+// Acceptor takes events in.
+type Acceptor struct {
+	router *router
+	intake *intake.Intake[*acceptance]
+}
+
+// NewAcceptor makes an acceptor; Run must run for events to be accepted.
+func NewAcceptor(db *pg.DB, cfg intake.Config, kinds *jobs.Registry, log *slog.Logger) *Acceptor {
+	a := &Acceptor{router: newRouter(kinds, log)}
+	a.intake = intake.New(db, cfg, intake.Steps[*acceptance]{
+		Prepare: a.prepare,
+		Render:  func(x *acceptance) []byte { return x.render() },
+		Write:   write,
+		IDs:     (*acceptance).ids,
+	})
+	return a
+}
+
+// Run commits events until ctx ends and nobody waits.
+func (a *Acceptor) Run(ctx context.Context) { a.intake.Run(ctx) }
+
+// begin makes the event of a valid NewEvent and matches it, outside any
+// transaction: the crowd of callers does that in parallel.
+func (a *Acceptor) begin(n NewEvent, tenant string) *acceptance {
+	happened, _ := httpapi.ParseTime("", n.Time)
+	if happened.IsZero() {
+		happened = time.Now()
+	}
+	x := &acceptance{data: n.Data, event: Event{
+		ID: uuid.Must(uuid.NewV7()), Tenant: tenant, Type: n.Type, Source: n.Source, Subject: n.Subject,
+		Time: happened.UTC().Truncate(time.Microsecond), // what the column holds
+	}}
+	if n.ID != nil {
+		x.event.SenderID = *n.ID
+	}
+	a.match(a.router.current.Load(), x)
+	return x
+}
+
+func (a *Acceptor) match(rt *routes, x *acceptance) {
+	x.version, x.jobs = rt.version, a.router.jobsFor(rt, x)
+}
+
+// prepare dates the events and routes anew those that older routes matched.
+func (a *Acceptor) prepare(ctx context.Context, tx *sqlx.Tx, batch []*acceptance) error {
+	now, rt, err := a.router.refresh(ctx, tx)
+	if err != nil {
+		return fmt.Errorf("refresh routes: %w", err)
+	}
+	for _, x := range batch {
+		if x.version != rt.version {
+			a.match(rt, x)
+		}
+		x.event.ReceivedAt = now.UTC()
+		x.event.JobIDs = make([]uuid.UUID, len(x.jobs))
+		for i, j := range x.jobs {
+			x.event.JobIDs[i] = j.ID
+		}
+	}
+	return nil
+}
+
+func (x *acceptance) render() []byte {
+	b, err := json.Marshal(x.event)
+	if err != nil {
+		panic("events: a checked event does not marshal: " + err.Error())
+	}
+	return b
+}
+
+func (x *acceptance) ids() []uuid.UUID {
+	return append([]uuid.UUID{x.event.ID}, x.event.JobIDs...)
+}
+
+// write stores events, their jobs and their counts, each table in one statement.
+func write(ctx context.Context, tx *sqlx.Tx, fresh []*acceptance) error {
+	if err := insert(ctx, tx, fresh); err != nil {
+		return err
+	}
+	deltas := make([]analytics.Delta, len(fresh))
+	var made []queue.NewJob
+	for i, x := range fresh {
+		deltas[i] = analytics.Delta{Fact: analytics.EventAccepted, Tenant: x.event.Tenant, Type: x.event.Type}
+		made = append(made, x.jobs...)
+	}
+	return jobs.Write(ctx, tx, made, deltas...)
+}
+
+func insert(ctx context.Context, q pg.Querier, fresh []*acceptance) error {
+	n := len(fresh)
+	ids, tenants, types, sources := make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n)
+	subjects, senders, times := make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n)
+	data := make(pq.ByteaArray, n)
+	for i, x := range fresh {
+		e := x.event
+		ids[i], tenants[i], types[i], sources[i], subjects[i], senders[i] = e.ID.String(), e.Tenant, e.Type, e.Source, e.Subject, e.SenderID
+		times[i], data[i] = e.Time.Format(time.RFC3339Nano), x.data
+	}
+	_, err := q.ExecContext(ctx, `
+		INSERT INTO signalstack.events (id, tenant, type, source, subject, sender_id, time, received_at, data)
+		SELECT id, tenant, type, source, subject, sender_id, time, now(), nullif(data, '')
+		FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::bytea[])
+		     AS e (id, tenant, type, source, subject, sender_id, time, data)`,
+		ids, tenants, types, sources, subjects, senders, times, data)
+	if err != nil {
+		return fmt.Errorf("insert %d events: %w", n, err)
+	}
+	return nil
+}
+
+// Scopes of the keys that protect an event.
+const (
+	keyScope = "events"
+	idScope  = "events/id"
+)
+
+// keys are the reservations of one event: its idempotency key and its sender's id.
+func keys(n NewEvent, tenant, key string, raw []byte) []idempotency.Reservation {
+	var all []idempotency.Reservation
+	sum := idempotency.Fingerprint(raw)
+	if key != "" {
+		all = append(all, idempotency.Reservation{Key: idempotency.Key{Tenant: tenant, Scope: keyScope, Key: key}, Fingerprint: sum})
+	}
+	if n.ID != nil {
+		id := idempotency.Key{Tenant: tenant, Scope: idScope, Key: n.Source + "\n" + *n.ID}
+		all = append(all, idempotency.Reservation{Key: id, Fingerprint: sum})
+	}
+	return all
+}

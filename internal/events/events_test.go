@@ -1,0 +1,265 @@
+package events_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/signalstack/signalstack/internal/contract"
+	"github.com/signalstack/signalstack/internal/events"
+	"github.com/signalstack/signalstack/internal/fault"
+	"github.com/signalstack/signalstack/internal/httpapi"
+	"github.com/signalstack/signalstack/internal/intake"
+	"github.com/signalstack/signalstack/internal/jobs"
+	"github.com/signalstack/signalstack/internal/pg"
+	"github.com/signalstack/signalstack/internal/pgtest"
+	"github.com/signalstack/signalstack/internal/rules"
+)
+
+func kinds() *jobs.Registry {
+	return jobs.NewRegistry(jobs.Kind{
+		Name: "test", Timeout: time.Second, MaxAttempts: 3,
+		Check: func(json.RawMessage, bool) []fault.Detail { return nil },
+		Run:   func(context.Context, jobs.Job) (jobs.Result, error) { return jobs.Result{}, nil },
+	})
+}
+
+// serve starts a server process on a database: events and rules.
+func serve(t *testing.T, db *pg.DB) http.Handler {
+	t.Helper()
+	a := events.NewAcceptor(db, intake.Config{KeyTTL: time.Hour, MaxWaiting: 500}, kinds(), slog.New(slog.DiscardHandler))
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { a.Run(ctx); close(done) }()
+	t.Cleanup(func() { stop(); <-done })
+	api := httpapi.New(httpapi.Config{Version: "test", MaxBody: 1 << 20, Log: slog.New(slog.DiscardHandler), Fault: pg.Fault})
+	a.Routes(api)
+	(&rules.API{DB: db, Kinds: kinds()}).Routes(api)
+	return contract.Handler(t, api)
+}
+
+func send(h http.Handler, method, path, body string, header ...string) *httptest.ResponseRecorder {
+	req := httptest.NewRequest(method, path, strings.NewReader(body))
+	req.Header.Set("Content-Type", "application/json")
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	rec := httptest.NewRecorder()
+	h.ServeHTTP(rec, req)
+	return rec
+}
+
+func accept(t *testing.T, h http.Handler, body string, header ...string) events.Event {
+	t.Helper()
+	rec := send(h, http.MethodPost, "/events", body, header...)
+	require.Equal(t, http.StatusCreated, rec.Code, rec.Body)
+	var e events.Event
+	require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &e))
+	return e
+}
+
+func rule(t *testing.T, h http.Handler, pattern string, more ...string) rules.Rule {
+	t.Helper()
+	body := fmt.Sprintf(`{"name":"r","pattern":%s,"actions":[{"kind":"test","payload":{"a":1},"priority":1,"delay":"1h"}]%s}`, pattern, strings.Join(more, ""))
+	rec := send(h, http.MethodPost, "/rules", body)
+	require.Equal(t, http.StatusCreated, rec.Code, rec.Body)
+	var r rules.Rule
+	require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &r))
+	return r
+}
+
+func count(t *testing.T, db *pg.DB, from string, args ...any) int {
+	t.Helper()
+	var n int
+	require.NoError(t, db.GetContext(t.Context(), &n, `SELECT count(*) FROM signalstack.`+from, args...))
+	return n
+}
+
+func TestEventIsStoredWithItsJobsAndTheBytesOfItsData(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	h := serve(t, db)
+	r := rule(t, h, `{"type":["payment.succeeded"],"data":{"customer":{"tier":["gold"]}}}`)
+	data := `{"z":1,"customer":{"tier":"gold"},"big":9007199254740993,"e":1e400,"nul":"\u0000","z":2,"u":"é<&>\ud800"}`
+	e := accept(t, h, `{"type":"payment.succeeded","time":"2026-01-02T03:04:05.123456789+02:00","source":"'; DROP TABLE events; --","data": `+data+`}`)
+	require.Len(t, e.JobIDs, 1)
+	require.Equal(t, "2026-01-02T01:04:05.123456Z", e.Time.Format(time.RFC3339Nano))
+	var stored struct {
+		Data   []byte
+		Source string
+	}
+	require.NoError(t, db.GetContext(t.Context(), &stored, `SELECT data, source FROM signalstack.events WHERE id = $1`, e.ID))
+	require.Equal(t, data, string(stored.Data))
+	require.Equal(t, "'; DROP TABLE events; --", stored.Source)
+	job, err := jobs.Get(t.Context(), db, e.JobIDs[0])
+	require.NoError(t, err)
+	require.Equal(t, r.ID, *job.RuleID)
+	require.Equal(t, e.ID, *job.EventID)
+	require.Equal(t, 1, job.Priority)
+	require.Equal(t, `{"a":1}`, string(job.Payload))
+	require.Equal(t, "scheduled", string(job.State))
+}
+
+func TestEventThatNoRuleWantsMakesNoJob(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	h := serve(t, db)
+	rule(t, h, `{"type":["a"]}`, `,"tenant":"acme"`)
+	rule(t, h, `{"type":["a"]}`, `,"enabled":false`)
+	e := accept(t, h, `{"type":"a"}`)
+	require.Empty(t, e.JobIDs)
+	require.Len(t, accept(t, h, `{"type":"a","tenant":"acme"}`).JobIDs, 1)
+	require.Equal(t, 2, count(t, db, "events"))
+}
+
+func TestRuleHoldsInEveryProcessFromItsAnswerOn(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	one, two := serve(t, db), serve(t, db)
+	for i := range 20 {
+		typ := fmt.Sprintf("t%d", i)
+		r := rule(t, one, `{"type":["`+typ+`"]}`)
+		require.Len(t, accept(t, two, `{"type":"`+typ+`"}`).JobIDs, 1)
+		rec := send(one, http.MethodPatch, "/rules/"+r.ID.String(), `{"enabled":false}`)
+		require.Equal(t, http.StatusOK, rec.Code, rec.Body)
+		require.Empty(t, accept(t, two, `{"type":"`+typ+`"}`).JobIDs)
+	}
+}
+
+func TestFiftyAtOnceMakeOneEventAndOneSetOfJobs(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	processes := []http.Handler{serve(t, db), serve(t, db)}
+	rule(t, processes[0], `{"type":["a"]}`)
+	rule(t, processes[0], `{"type":[{"prefix":""}]}`)
+	for name, request := range map[string]struct{ body, header string }{
+		"header":    {`{"type":"a","data":1}`, "key-1"},
+		"body":      {`{"type":"a","data":2,"idempotency_key":"key-2"}`, ""},
+		"sender id": {`{"type":"a","data":3,"source":"s","id":"key-3"}`, ""},
+	} {
+		before := count(t, db, "events")
+		answers := make([]*httptest.ResponseRecorder, 50)
+		var wg sync.WaitGroup
+		for i := range answers {
+			wg.Go(func() {
+				answers[i] = send(processes[i%2], http.MethodPost, "/events", request.body, "Idempotency-Key", request.header)
+			})
+		}
+		wg.Wait()
+		fresh := 0
+		for _, a := range answers {
+			require.Equal(t, http.StatusCreated, a.Code, a.Body)
+			require.Equal(t, answers[0].Body.String(), a.Body.String(), name)
+			if a.Header().Get("Idempotency-Replayed") == "" {
+				fresh++
+			}
+		}
+		require.Equal(t, 1, fresh, name)
+		require.Equal(t, before+1, count(t, db, "events"), name)
+		require.Equal(t, 2*(before+1), count(t, db, "jobs"), name)
+	}
+	other := send(processes[0], http.MethodPost, "/events", `{"type":"a","data":4,"source":"s","id":"key-3"}`)
+	require.Equal(t, 422, other.Code)
+	require.Contains(t, other.Body.String(), "idempotency_key_reused")
+}
+
+func TestArrayIsAcceptedWholeOrNotAtAll(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	h := serve(t, db)
+	accept(t, h, `{"type":"a","idempotency_key":"taken"}`)
+	for _, bad := range []string{
+		`[{"type":"a"},{"type":""}]`,
+		`[{"type":"b"},{"type":"b","idempotency_key":"taken"}]`,
+		`[{"type":"a","id":"1"},{"type":"b","id":"1"}]`,
+	} {
+		require.Equal(t, 422, send(h, http.MethodPost, "/events", bad).Code, bad)
+		require.Equal(t, 1, count(t, db, "events"), bad)
+	}
+	rec := send(h, http.MethodPost, "/events", `[{"type":"c"},{"type":"b"},{"type":"a","idempotency_key":"taken"}]`)
+	require.Equal(t, 201, rec.Code, rec.Body)
+	require.Empty(t, rec.Header().Get("Idempotency-Replayed"), "not all of it was")
+	var list struct{ Data []events.Event }
+	require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &list))
+	require.Equal(t, []string{"c", "b", "a"}, []string{list.Data[0].Type, list.Data[1].Type, list.Data[2].Type})
+	require.Equal(t, 3, count(t, db, "events"), "the third stood already")
+}
+
+func TestBadEventsAreRefusedAndNothingIsStored(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	h := serve(t, db)
+	for body, status := range map[string]int{
+		`{`: 400, `[`: 400, ``: 400, `7`: 422, `null`: 422, `[]`: 422, `{}`: 422, `{"type":""}`: 422, `{"type":7}`: 422, `{"type":"a","type":"b"}`: 422,
+		`{"type":"a","extra":1}`: 422, `{"type":"a\u0000"}`: 422, `{"type":"a","time":"noon"}`: 422, `{"type":"a","time":7}`: 422,
+		`{"type":"a","id":""}`: 422, `{"type":"a","tenant":"../x"}`: 422, "{\"type\":\"\xff\"}": 400,
+		`{"type":"` + strings.Repeat("x", 256) + `"}`:                                           422,
+		`{"type":"a","data":"` + strings.Repeat("x", 1<<20) + `"}`:                              413,
+		`{"type":"a","data":` + strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000) + `}`: 400,
+	} {
+		rec := send(h, http.MethodPost, "/events", body)
+		require.Equal(t, status, rec.Code, "%.80s: %s", body, rec.Body)
+		require.Equal(t, "application/problem+json", rec.Header().Get("Content-Type"))
+	}
+	require.Equal(t, 415, send(h, http.MethodPost, "/events", `type=a`, "Content-Type", "application/x-www-form-urlencoded").Code)
+	require.Zero(t, count(t, db, "events"))
+}
+
+func TestBadRulesAreRefused(t *testing.T) {
+	t.Parallel()
+	h := serve(t, pgtest.New(t))
+	for body, pointers := range map[string][]string{
+		`{}`: {"/name", "/pattern", "/actions"},
+		`{"name":"r","pattern":{"type":["a"]},"actions":[]}`:                                                         {"/actions"},
+		`{"name":"r","pattern":[],"actions":[{"kind":"test"}]}`:                                                      {"/pattern"},
+		`{"name":"r","pattern":{"type":[{"suffix":"x"}]},"actions":[{"kind":"test"}]}`:                               {"/pattern/type/0/suffix"},
+		`{"name":"r","pattern":{"type":"a"},"actions":[{"kind":"no"},{"kind":"test","priority":9}]}`:                 {"/pattern/type", "/actions/1/priority"},
+		`{"name":"r","pattern":{"type":["a"]},"actions":[{"kind":"no"}]}`:                                            {"/actions/0/kind"},
+		`{"name":"r","pattern":{"type":["a"]},"actions":[{"kind":"test","endpoint_id":"` + uuid.NewString() + `"}]}`: {"/actions/0/endpoint_id"},
+	} {
+		rec := send(h, http.MethodPost, "/rules", body)
+		require.Equal(t, 422, rec.Code, rec.Body)
+		var p httpapi.Problem
+		require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &p))
+		var got []string
+		for _, e := range p.Errors {
+			got = append(got, e.Pointer)
+		}
+		require.ElementsMatch(t, pointers, got, "%s: %s", body, rec.Body)
+	}
+}
+
+func TestRulesCanBeReadChangedAndDeleted(t *testing.T) {
+	t.Parallel()
+	h := serve(t, pgtest.New(t))
+	var ids []string
+	for range 3 {
+		ids = append(ids, rule(t, h, `{"type":["a"]}`).ID.String())
+	}
+	rec := send(h, http.MethodGet, "/rules?limit=2", "")
+	var page httpapi.Page[rules.Rule]
+	require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &page))
+	require.Len(t, page.Data, 2)
+	rec = send(h, http.MethodGet, "/rules?limit=2&cursor="+page.NextCursor, "")
+	require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &page))
+	require.Equal(t, ids[2], page.Data[0].ID.String())
+	rec = send(h, http.MethodPatch, "/rules/"+ids[0], `{"name":"new","pattern":{"type":["b"]}}`)
+	require.Equal(t, 200, rec.Code, rec.Body)
+	require.Len(t, accept(t, h, `{"type":"b"}`).JobIDs, 1)
+	require.Equal(t, 422, send(h, http.MethodPatch, "/rules/"+ids[0], `{"nam":"x"}`).Code)
+	require.Equal(t, 204, send(h, http.MethodDelete, "/rules/"+ids[0], "").Code)
+	require.Equal(t, 404, send(h, http.MethodDelete, "/rules/"+ids[0], "").Code)
+	require.Equal(t, 404, send(h, http.MethodGet, "/rules/"+ids[0], "").Code)
+	require.Equal(t, 404, send(h, http.MethodPatch, "/rules/"+ids[0], `{"name":"x"}`).Code)
+	require.Empty(t, accept(t, h, `{"type":"b"}`).JobIDs)
+}
