@@ -1,0 +1,131 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/signalstack/signalstack/internal/analytics"
+	"github.com/signalstack/signalstack/internal/events"
+	"github.com/signalstack/signalstack/internal/httpapi"
+	"github.com/signalstack/signalstack/internal/idempotency"
+	"github.com/signalstack/signalstack/internal/intake"
+	"github.com/signalstack/signalstack/internal/jobs"
+	"github.com/signalstack/signalstack/internal/pg"
+	"github.com/signalstack/signalstack/internal/queue"
+	"github.com/signalstack/signalstack/internal/webhooks"
+)
+
+// maxWaiting bounds the requests that wait for a commit, and with the largest
+// body the memory they may take.
+const maxWaiting = 512
+
+// serve is the role of the HTTP API.
+func (a *App) serve(ctx context.Context, l net.Listener) error {
+	cfg := intake.Config{KeyTTL: a.opt.Config.IdempotencyTTL, MaxWaiting: maxWaiting}
+	acceptor := events.NewAcceptor(a.db, cfg, a.kinds, a.log)
+	creator := jobs.NewIntake(a.db, cfg)
+	api := httpapi.New(httpapi.Config{
+		Version: a.opt.Version, MaxBody: int64(a.opt.Config.MaxBody), Log: a.log, Fault: pg.Fault,
+	})
+	a.routes(api, acceptor, &jobs.API{DB: a.db, Kinds: a.kinds, Intake: creator, KnownEndpoints: a.knownEndpoints})
+
+	// The intakes end after the server, whose last requests they answer.
+	intakes, stopIntakes := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	running.Go(func() { acceptor.Run(intakes) })
+	running.Go(func() { creator.Run(intakes) })
+	defer running.Wait()
+	defer stopIntakes()
+
+	server := &http.Server{
+		Handler: api.Handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second,
+		WriteTimeout: 60 * time.Second, IdleTimeout: 120 * time.Second, MaxHeaderBytes: 64 << 10,
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(l) }()
+	url := LocalURL(l.Addr().String())
+	a.log.InfoContext(ctx, "serving", "url", url)
+	if a.opt.Ready != nil {
+		a.opt.Ready(url)
+	}
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	return a.shutdown(ctx, server, api)
+}
+
+func (a *App) knownEndpoints(ctx context.Context, tenant string, ids []uuid.UUID) (map[uuid.UUID]bool, error) {
+	return webhooks.Known(ctx, a.db, tenant, ids)
+}
+
+// lameDuck is how long a stopping server goes on serving while requests come.
+const lameDuck = 5 * time.Second
+
+// shutdown lets requests in flight finish. Readiness says no from the first
+// moment, and the server goes on answering for as long as somebody may need to
+// hear that: while jobs run in this process, and while requests still come.
+func (a *App) shutdown(ctx context.Context, server *http.Server, api *httpapi.API) error {
+	a.draining.Store(true)
+	a.log.InfoContext(ctx, "stopping: finishing what is in flight")
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.opt.Config.ShutdownGrace)
+	defer cancel()
+	go func() {
+		select {
+		case <-a.opt.Cut:
+			cancel()
+		case <-grace.Done():
+		}
+	}()
+	select {
+	case <-a.worked:
+	case <-grace.Done():
+	}
+	for end := time.Now().Add(lameDuck); api.InFlight() > 0 && time.Now().Before(end) && grace.Err() == nil; {
+		pause(grace, 20*time.Millisecond)
+	}
+	if err := server.Shutdown(grace); err != nil {
+		a.log.WarnContext(ctx, "requests were cut off", "error", err)
+		return ignoreClosed(server.Close())
+	}
+	return nil
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// work is the role that runs the jobs and keeps the tables in order. The upkeep
+// may run in any number of processes at once.
+func (a *App) work(ctx context.Context) error {
+	defer close(a.worked)
+	cfg := a.opt.Config
+	runner := jobs.NewRunner(jobs.RunnerConfig{
+		Queues: cfg.Queues, Lease: cfg.Lease, Poll: time.Second, FullPass: 10 * time.Second,
+		Grace: cfg.ShutdownGrace, Cut: a.opt.Cut, Listen: a.direct,
+	}, a.db, a.heartbeat, a.kinds, a.log)
+	reaper := &queue.Reaper{DB: a.db, Log: a.log, Interval: min(2*time.Second, cfg.Lease/3), Lease: cfg.Lease}
+	partitioner := &queue.Partitioner{DB: a.db, Log: a.log}
+	folder := &analytics.Folder{DB: a.db, Log: a.log}
+	sweeper := &idempotency.Sweeper{DB: a.db, Log: a.log, Interval: 10 * time.Minute}
+
+	a.log.InfoContext(ctx, "working", "queues", cfg.Queues)
+	loops := []func(context.Context) error{runner.Run, reaper.Run, partitioner.Run, folder.Run, sweeper.Run}
+	errs := make([]error, len(loops))
+	var running sync.WaitGroup
+	for i, run := range loops {
+		running.Go(func() { errs[i] = run(ctx) })
+	}
+	running.Wait()
+	return errors.Join(errs...)
+}

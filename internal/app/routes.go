@@ -1,0 +1,20 @@
+package app
+
+import (
+	"github.com/signalstack/signalstack/internal/analytics"
+	"github.com/signalstack/signalstack/internal/events"
+	"github.com/signalstack/signalstack/internal/httpapi"
+	"github.com/signalstack/signalstack/internal/jobs"
+	"github.com/signalstack/signalstack/internal/rules"
+)
+
+// routes is the table of contents of the API: each line adds the operations of a
+// package, which lists them in its own http.go.
+func (a *App) routes(api *httpapi.API, acceptor *events.Acceptor, operators *jobs.API) {
+	a.healthRoutes(api)                                // GET /health /livez /readyz
+	acceptor.Routes(api)                               // POST /events
+	operators.Routes(api)                              // POST GET /jobs, GET /jobs/{id}
+	(&rules.API{DB: a.db, Kinds: a.kinds}).Routes(api) // /rules
+	a.endpoints.Routes(api)                            // /endpoints
+	analytics.Routes(api, a.db)                        // GET /analytics/summary, /analytics/timeseries
+}
