@@ -1,0 +1,91 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+// client speaks to the API as any user does.
+type client struct {
+	url  string
+	http http.Client
+}
+
+func newClient(url string) *client {
+	return &client{url: url, http: http.Client{Timeout: 15 * time.Second}}
+}
+
+// call sends in as JSON, unless it is nil, and decodes the answer into out.
+func (c *client) call(ctx context.Context, method, path string, in, out any) error {
+	var body bytes.Buffer
+	if in != nil {
+		enc := json.NewEncoder(&body)
+		enc.SetEscapeHTML(false) // a payload must be sent as it is
+		if err := enc.Encode(in); err != nil {
+			return fmt.Errorf("%s %s: %w", method, path, err)
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.url+path, &body)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	if resp.StatusCode >= 300 {
+		return fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, answer)
+	}
+	if out == nil {
+		return nil
+	}
+	return json.Unmarshal(answer, out)
+}
+
+// endpoint is what the demo needs of an endpoint.
+type endpoint struct {
+	ID     string `json:"id"`
+	Secret string `json:"secret"`
+}
+
+// event is what the demo needs of an accepted event.
+type event struct {
+	ID     string   `json:"id"`
+	Type   string   `json:"type"`
+	JobIDs []string `json:"job_ids"`
+}
+
+// job is what the demo needs of a job.
+type job struct {
+	ID        string `json:"id"`
+	Kind      string `json:"kind"`
+	State     string `json:"state"`
+	LastError string `json:"last_error"`
+}
+
+// summary is what the demo shows of the analytics.
+type summary struct {
+	Events int64 `json:"events"`
+	Jobs   struct {
+		Created   int64 `json:"created"`
+		Succeeded int64 `json:"succeeded"`
+		Failed    int64 `json:"failed"`
+	} `json:"jobs"`
+	SuccessRate *float64 `json:"success_rate"`
+	DurationMS  struct {
+		P50 *float64 `json:"p50"`
+		P95 *float64 `json:"p95"`
+		P99 *float64 `json:"p99"`
+	} `json:"duration_ms"`
+}
