@@ -107,7 +107,7 @@ func Load(environ []string, flags map[string]string) (Config, error) {
 	var problems []error
 	for _, f := range Fields() {
 		if path, ok := values[f.Env+"_FILE"]; ok && values[f.Env] == "" {
-			text, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+			text, err := os.ReadFile(path)
 			if err != nil {
 				problems = append(problems, fmt.Errorf("%s_FILE: %w", f.Env, err))
 				continue
@@ -119,10 +119,11 @@ func Load(environ []string, flags map[string]string) (Config, error) {
 		values[name] = value
 	}
 	var cfg Config
+	unread := map[string]bool{}
 	if err := env.ParseWithOptions(&cfg, env.Options{Environment: values}); err != nil {
-		problems = append(problems, explain(err)...)
+		problems = append(problems, explain(err, unread)...)
 	}
-	problems = append(problems, cfg.check()...)
+	problems = append(problems, cfg.check(unread)...)
 	for name, slots := range cfg.Queues {
 		if slots == 0 {
 			cfg.Queues[name] = cfg.Concurrency
@@ -131,8 +132,8 @@ func Load(environ []string, flags map[string]string) (Config, error) {
 	return cfg, errors.Join(problems...)
 }
 
-// explain names the variable of each value that could not be read.
-func explain(err error) []error {
+// explain names the variable of each value that could not be read, and notes it.
+func explain(err error, unread map[string]bool) []error {
 	aggregate, ok := errors.AsType[env.AggregateError](err)
 	if !ok {
 		return []error{err}
@@ -141,6 +142,7 @@ func explain(err error) []error {
 	for _, e := range aggregate.Errors {
 		if pe, ok := errors.AsType[env.ParseError](e); ok {
 			if f, ok := reflect.TypeFor[Config]().FieldByName(pe.Name); ok {
+				unread[f.Tag.Get("env")] = true
 				e = fmt.Errorf("%s: %w", f.Tag.Get("env"), pe.Err)
 			}
 		}
@@ -149,9 +151,13 @@ func explain(err error) []error {
 	return all
 }
 
-func (c *Config) check() []error {
+// check looks at the values that could be read.
+func (c *Config) check(unread map[string]bool) []error {
 	var problems []error
 	wrong := func(name, format string, args ...any) {
+		if unread[name] {
+			return
+		}
 		problems = append(problems, fmt.Errorf("%s: %s", name, fmt.Sprintf(format, args...)))
 	}
 	if c.Concurrency < 1 {
