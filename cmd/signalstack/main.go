@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // zones of analytics, where the machine has none
 
 	"github.com/signalstack/signalstack/internal/app"
 )
