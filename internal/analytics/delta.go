@@ -19,12 +19,14 @@ type Fact string
 
 // The facts: an event that was accepted, a job that was created, an attempt that
 // ended (outcome: succeeded, error, timeout, crashed ...), a job that reached a
-// final state (outcome: succeeded, failed or canceled).
+// final state (outcome: succeeded, failed or canceled), a job that was taken up
+// again after that.
 const (
 	EventAccepted Fact = "event"
 	JobCreated    Fact = "job_created"
 	AttemptEnded  Fact = "attempt"
 	JobEnded      Fact = "job"
+	JobReopened   Fact = "job_reopened"
 )
 
 // The outcomes of JobEnded, which are the final states of a job.

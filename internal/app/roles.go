@@ -105,8 +105,7 @@ func ignoreClosed(err error) error {
 	return err
 }
 
-// work is the role that runs the jobs and keeps the tables in order. The upkeep
-// may run in any number of processes at once.
+// work is the role that runs the jobs and keeps the tables in order.
 func (a *App) work(ctx context.Context) error {
 	defer close(a.worked)
 	cfg := a.opt.Config
@@ -114,18 +113,29 @@ func (a *App) work(ctx context.Context) error {
 		Queues: cfg.Queues, Lease: cfg.Lease, Poll: time.Second, FullPass: 10 * time.Second,
 		Grace: cfg.ShutdownGrace, Cut: a.opt.Cut, Listen: a.direct,
 	}, a.db, a.heartbeat, a.kinds, a.log)
-	reaper := &queue.Reaper{DB: a.db, Log: a.log, Interval: min(2*time.Second, cfg.Lease/3), Lease: cfg.Lease}
-	partitioner := &queue.Partitioner{DB: a.db, Log: a.log}
-	folder := &analytics.Folder{DB: a.db, Log: a.log}
-	sweeper := &idempotency.Sweeper{DB: a.db, Log: a.log, Interval: 10 * time.Minute}
-
 	a.log.InfoContext(ctx, "working", "queues", cfg.Queues)
-	loops := []func(context.Context) error{runner.Run, reaper.Run, partitioner.Run, folder.Run, sweeper.Run}
-	errs := make([]error, len(loops))
+	errs := make([]error, 3)
 	var running sync.WaitGroup
-	for i, run := range loops {
-		running.Go(func() { errs[i] = run(ctx) })
-	}
+	running.Go(func() { errs[0] = runner.Run(ctx) })
+	running.Go(func() { errs[1] = a.reaper().Run(ctx) })
+	running.Go(func() { errs[2] = a.upkeep(ctx) })
 	running.Wait()
 	return errors.Join(errs...)
+}
+
+// reaper runs in every worker: were it led, the jobs of a worker that led would
+// wait for a new leader first.
+func (a *App) reaper() *queue.Reaper {
+	lease := a.opt.Config.Lease
+	return &queue.Reaper{DB: a.db, Log: a.log, Interval: min(2*time.Second, lease/3), Lease: lease}
+}
+
+// upkeep is what one worker at a time does for all.
+func (a *App) upkeep(ctx context.Context) error {
+	leader := &queue.Leader{DB: a.db, Log: a.log, Duty: "upkeep", Worker: uuid.Must(uuid.NewV7())}
+	partitioner := &queue.Partitioner{DB: a.db, Log: a.log}
+	canceler := &queue.CancelSweeper{DB: a.db, Log: a.log}
+	folder := &analytics.Folder{DB: a.db, Log: a.log}
+	sweeper := &idempotency.Sweeper{DB: a.db, Log: a.log, Interval: 10 * time.Minute}
+	return leader.Run(ctx, partitioner.Run, canceler.Run, folder.Run, sweeper.Run)
 }

@@ -1,17 +1,18 @@
 package jobs
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jmoiron/sqlx"
 
 	"github.com/signalstack/signalstack/internal/analytics"
@@ -23,24 +24,17 @@ import (
 var errTimeout = errors.New("the attempt took longer than the job's timeout")
 
 // attempt runs a claimed job once and settles it.
-func (r *Runner) attempt(work context.Context, c queue.Claimed) {
-	ctx, cancel := context.WithCancelCause(work)
-	defer cancel(nil)
+func (r *Runner) attempt(c *queue.Claimed) {
 	r.mu.Lock()
-	if f := r.flights[heldOf(c)]; f != nil {
-		f.cancel = cancel
-	}
+	f := r.flights[heldOf(c)]
 	r.mu.Unlock()
-	defer func() {
-		r.mu.Lock()
-		delete(r.flights, heldOf(c))
-		r.mu.Unlock()
-	}()
+	ctx := f.ctx
+	defer r.land(c)
 
 	kind, known := r.kinds.Get(c.Kind)
 	if !known {
 		r.log.WarnContext(ctx, "this binary does not know the kind of a job; leaving it for one that does", "job_id", c.ID, "kind", c.Kind)
-		r.settle(work, settlement{job: c, Settlement: queue.Settlement{State: queue.Released, Delay: unknownKindDelay}})
+		r.settle(ctx, settlement{job: c, Settlement: queue.Settlement{State: queue.Released, Delay: unknownKindDelay}})
 		return
 	}
 	timed, stop := context.WithTimeoutCause(ctx, time.Duration(c.TimeoutMS)*time.Millisecond, errTimeout)
@@ -55,7 +49,21 @@ func (r *Runner) attempt(work context.Context, c queue.Claimed) {
 	}
 	s.setExchange(result.Exchange)
 	r.logAttempt(ctx, s)
-	r.settle(work, s)
+	r.settle(ctx, s)
+}
+
+// handBack returns a claimed job that was not begun.
+func (r *Runner) handBack(c *queue.Claimed) {
+	defer r.land(c)
+	r.settle(context.Background(), settlement{job: c, Settlement: queue.Settlement{State: queue.Released}})
+}
+
+// land ends the flight of a claim.
+func (r *Runner) land(c *queue.Claimed) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.flights[heldOf(c)].cancel(nil)
+	delete(r.flights, heldOf(c))
 }
 
 // unknownKindDelay is how long a job of an unknown kind is left alone.
@@ -78,7 +86,7 @@ func runSafely(ctx context.Context, kind Kind, job Job) (result Result, err erro
 	return kind.Run(ctx, job)
 }
 
-func jobOf(c queue.Claimed) Job {
+func jobOf(c *queue.Claimed) Job {
 	job := Job{
 		ID: c.ID, Tenant: c.Tenant, Kind: c.Kind, Queue: c.Queue, Attempt: c.Attempt, MaxAttempts: c.MaxAttempts,
 		Payload: c.Payload, RuleID: c.RuleID, EndpointID: c.EndpointID, CreatedAt: c.CreatedAt,
@@ -95,7 +103,7 @@ func jobOf(c queue.Claimed) Job {
 // settlement is a queue.Settlement with the job it ends.
 type settlement struct {
 	queue.Settlement
-	job queue.Claimed
+	job *queue.Claimed
 }
 
 // judge decides what an attempt came to. State stays empty when the lease was
@@ -112,6 +120,12 @@ func (s *settlement) judge(ctx context.Context, kind Kind, err error) {
 		return
 	case errors.Is(cause, errCut):
 		s.State = queue.Released
+		return
+	case errors.Is(cause, errCanceled):
+		s.State, s.Outcome, s.Error = queue.Canceled, queue.OutcomeCanceled, errorText(err.Error())
+		return
+	case isSnooze(err):
+		s.State, s.Delay = queue.Released, AskedDelay(err)
 		return
 	case IsPermanent(err):
 		s.State, s.Outcome, s.Error = queue.Failed, queue.OutcomePermanent, errorText(err.Error())
@@ -132,7 +146,7 @@ func (s *settlement) judge(ctx context.Context, kind Kind, err error) {
 }
 
 // policyOf is the job's own retry policy or its kind's.
-func policyOf(c queue.Claimed, kind Kind) Policy {
+func policyOf(c *queue.Claimed, kind Kind) Policy {
 	if c.Retry == "" {
 		return kind.Retry
 	}
@@ -181,21 +195,21 @@ func (r *Runner) logAttempt(ctx context.Context, s settlement) {
 	}
 }
 
-func (r *Runner) drop(ctx context.Context, c queue.Claimed) {
+func (r *Runner) drop(ctx context.Context, c *queue.Claimed) {
 	r.stale.Add(1)
 	r.log.WarnContext(ctx, "outcome dropped: the lease was lost", "job_id", c.ID, "kind", c.Kind, "attempt", c.Attempt)
 }
 
 // settle waits until the outcome is durable. The flight is kept until then, so
 // its lease is extended through an outage of the database.
-func (r *Runner) settle(work context.Context, s settlement) {
-	s.JobID, s.Lease = s.job.ID, s.job.Lease
-	current, err := r.settler.Do(context.WithoutCancel(work), s)
+func (r *Runner) settle(ctx context.Context, s settlement) {
+	s.JobID, s.Lease, s.Tenant, s.OrderingKey = s.job.ID, s.job.Lease, s.job.Tenant, s.job.OrderingKey
+	current, err := r.settler.Do(context.WithoutCancel(ctx), s)
 	switch {
 	case err != nil:
-		r.log.ErrorContext(work, "outcome could not be stored; the job will run again", "job_id", s.JobID, "kind", s.job.Kind, "error", err)
+		r.log.ErrorContext(ctx, "outcome could not be stored; the job will run again", "job_id", s.JobID, "kind", s.job.Kind, "error", err)
 	case !current:
-		r.drop(work, s.job)
+		r.drop(ctx, s.job)
 	}
 }
 
@@ -203,81 +217,105 @@ func (r *Runner) settle(work context.Context, s settlement) {
 // transaction. It waits out an absent database for as long as the worker lives.
 func (r *Runner) commitSettlements(ctx context.Context, batch []settlement) []pg.Outcome[bool] {
 	// In the order of the ids, so that two transactions lock rows the same way.
-	order := make([]int, len(batch))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortFunc(order, func(a, b int) int { return strings.Compare(string(batch[a].JobID[:]), string(batch[b].JobID[:])) })
-	sorted := make([]settlement, len(batch))
-	for i, at := range order {
-		sorted[i] = batch[at]
-	}
-	accepted, err := r.storeUntilDone(ctx, sorted)
+	sorted := slices.SortedStableFunc(slices.Values(batch), func(a, b settlement) int { return bytes.Compare(a.JobID[:], b.JobID[:]) })
+	states, err := r.storeUntilDone(ctx, sorted)
 	if err != nil && pg.IsBadData(err) && len(batch) > 1 {
 		return r.commitOneByOne(ctx, batch)
 	}
-	outcomes := make([]pg.Outcome[bool], len(batch))
-	for i, s := range batch {
-		outcomes[i] = pg.Outcome[bool]{Value: accepted[s.JobID], Err: err}
-	}
-	return outcomes
+	return outcomesOf(batch, states, err)
 }
 
 // commitOneByOne keeps an outcome that the database refuses from sinking others.
 func (r *Runner) commitOneByOne(ctx context.Context, batch []settlement) []pg.Outcome[bool] {
 	outcomes := make([]pg.Outcome[bool], 0, len(batch))
 	for _, s := range batch {
-		accepted, err := r.storeUntilDone(ctx, []settlement{s})
-		outcomes = append(outcomes, pg.Outcome[bool]{Value: accepted[s.JobID], Err: err})
+		states, err := r.storeUntilDone(ctx, []settlement{s})
+		outcomes = append(outcomes, outcomesOf([]settlement{s}, states, err)...)
 	}
 	return outcomes
 }
 
-func (r *Runner) storeUntilDone(ctx context.Context, batch []settlement) (map[uuid.UUID]bool, error) {
-	for failures := 1; ; failures++ {
-		accepted, err := r.store(ctx, batch)
+// outcomesOf says of each settlement whether its lease still held.
+func outcomesOf(batch []settlement, states map[queue.Held]queue.State, err error) []pg.Outcome[bool] {
+	outcomes := make([]pg.Outcome[bool], len(batch))
+	for i, s := range batch {
+		_, current := states[heldOf(s.job)]
+		outcomes[i] = pg.Outcome[bool]{Value: current, Err: err}
+	}
+	return outcomes
+}
+
+func (r *Runner) storeUntilDone(ctx context.Context, batch []settlement) (map[queue.Held]queue.State, error) {
+	for failures := 0; ; {
+		states, err := r.store(ctx, batch, failures > 0)
 		if err == nil || !pg.IsAway(err) {
-			return accepted, err
+			return states, err
 		}
-		if failures == 1 {
+		if failures++; failures == 1 {
 			r.log.WarnContext(ctx, "outcomes wait for the database", "jobs", len(batch), "error", err)
 		}
 		select {
 		case <-time.After(outageWait(failures)):
 		case <-r.cfg.Cut:
 			return nil, err
+		case <-r.abandon:
+			return nil, err
 		}
 	}
 }
 
-func (r *Runner) store(ctx context.Context, batch []settlement) (accepted map[uuid.UUID]bool, err error) {
+// store settles a batch. After a try whose answer was lost, claims that are not
+// ours any more may have been ended by that very try: their record tells.
+func (r *Runner) store(ctx context.Context, batch []settlement, again bool) (states map[queue.Held]queue.State, err error) {
 	rows := make([]queue.Settlement, len(batch))
 	for i, s := range batch {
 		rows[i] = s.Settlement
 	}
 	err = pg.InTx(ctx, r.db, func(tx *sqlx.Tx) error {
-		if accepted, err = queue.Settle(ctx, tx, rows); err != nil {
+		if states, err = queue.Settle(ctx, tx, rows); err != nil {
 			return err
 		}
-		return analytics.Record(ctx, tx, deltas(batch, accepted))
+		if err := analytics.Record(ctx, tx, deltas(batch, states)); err != nil {
+			return err
+		}
+		if again && len(states) < len(batch) {
+			return addRecorded(ctx, tx, batch, states)
+		}
+		return nil
 	})
-	return accepted, err
+	return states, err
+}
+
+func addRecorded(ctx context.Context, tx *sqlx.Tx, batch []settlement, states map[queue.Held]queue.State) error {
+	var unknown []queue.Held
+	for _, s := range batch {
+		if _, ok := states[heldOf(s.job)]; !ok {
+			unknown = append(unknown, heldOf(s.job))
+		}
+	}
+	recorded, err := queue.Recorded(ctx, tx, unknown)
+	maps.Copy(states, recorded)
+	return err
 }
 
 // deltas counts the attempts that were made and the jobs that ended.
-func deltas(batch []settlement, accepted map[uuid.UUID]bool) []analytics.Delta {
+func deltas(batch []settlement, states map[queue.Held]queue.State) []analytics.Delta {
 	all := make([]analytics.Delta, 0, 2*len(batch))
 	for _, s := range batch {
-		if !accepted[s.JobID] || s.State == queue.Released {
+		state, current := states[heldOf(s.job)]
+		if !current || state == queue.Released {
 			continue
 		}
 		d := analytics.Delta{
 			Fact: analytics.AttemptEnded, Tenant: s.job.Tenant, Outcome: s.Outcome, Kind: s.job.Kind, Queue: s.job.Queue,
 			Type: s.job.EventType, EndpointID: s.job.EndpointID.UUID, Duration: s.Duration, Timed: true,
 		}
+		if state != s.State { // somebody wanted it canceled
+			d.Outcome = queue.OutcomeCanceled
+		}
 		all = append(all, d)
-		if s.State.Final() {
-			d.Fact, d.Outcome = analytics.JobEnded, string(s.State)
+		if state.Final() {
+			d.Fact, d.Outcome = analytics.JobEnded, string(state)
 			all = append(all, d)
 		}
 	}

@@ -25,8 +25,8 @@ type Kind struct {
 	// be listed by it; nil when payloads of this kind name none.
 	Endpoint func(payload json.RawMessage) uuid.NullUUID
 	// Run makes one attempt. Its error says what to do next: nil is success, an
-	// error of Permanent gives up, one of RetryAfter waits at least that long, any
-	// other is tried again by the retry policy. ctx ends at the job's timeout, when
+	// error of Permanent gives up, one of RetryAfter waits at least that long, one of
+	// Snooze puts the job off as if it had not run, any other is tried again by the retry policy. ctx ends at the job's timeout, when
 	// the lease is lost and when the process stops waiting. A panic is a failed
 	// attempt.
 	Run func(ctx context.Context, job Job) (Result, error)
@@ -91,10 +91,15 @@ func Permanentf(format string, args ...any) error { return Permanent(fmt.Errorf(
 // attempt comes no sooner.
 func RetryAfter(d time.Duration, err error) error { return &verdict{err: err, after: d} }
 
+// Snooze puts a job off by d without an attempt: it is as if it had not run. err
+// says why, for the log.
+func Snooze(d time.Duration, err error) error { return &verdict{err: err, after: d, snooze: true} }
+
 // verdict is an error that says what to do next.
 type verdict struct {
 	err       error
 	permanent bool
+	snooze    bool
 	after     time.Duration
 }
 
@@ -107,7 +112,12 @@ func IsPermanent(err error) bool {
 	return ok && v.permanent
 }
 
-// AskedDelay gives the wait that err was marked with by RetryAfter, or 0.
+func isSnooze(err error) bool {
+	v, ok := errors.AsType[*verdict](err)
+	return ok && v.snooze
+}
+
+// AskedDelay gives the wait that err was marked with by RetryAfter or Snooze, or 0.
 func AskedDelay(err error) time.Duration {
 	if v, ok := errors.AsType[*verdict](err); ok {
 		return v.after

@@ -2,10 +2,10 @@ package jobs
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/signalstack/signalstack/internal/queue"
 )
@@ -19,9 +19,14 @@ type queueLoop struct {
 	freed   chan struct{} // one token for each free slot
 	woken   chan struct{}
 
-	mu     sync.Mutex
-	rewind time.Time // earliest run_at heard of since the last claim
+	mu       sync.Mutex
+	notices  []queue.Notice // heard since the last claim
+	controls map[string]queue.Control
+	paused   bool
 }
+
+// maxNotices bounds what is kept between two claims; beyond it, all is looked at.
+const maxNotices = 1000
 
 func newQueueLoop(r *Runner, name string, slots int) *queueLoop {
 	q := &queueLoop{
@@ -35,17 +40,47 @@ func newQueueLoop(r *Runner, name string, slots int) *queueLoop {
 	return q
 }
 
-// wake makes the loop claim soon, from no later than at.
-func (q *queueLoop) wake(at time.Time) {
+// hear makes the loop claim soon, without missing what the notice tells of.
+func (q *queueLoop) hear(n queue.Notice) {
 	q.mu.Lock()
-	if !at.IsZero() && (q.rewind.IsZero() || at.Before(q.rewind)) {
-		q.rewind = at
+	if q.notices = append(q.notices, n); len(q.notices) > maxNotices {
+		q.notices = []queue.Notice{{}}
 	}
 	q.mu.Unlock()
+	q.wake()
+}
+
+func (q *queueLoop) setControls(controls map[string]queue.Control) {
+	q.mu.Lock()
+	q.controls = controls
+	resumed := q.paused && !controls[""].Paused
+	q.paused = controls[""].Paused
+	q.mu.Unlock()
+	if resumed {
+		q.wake()
+	}
+}
+
+func (q *queueLoop) wake() {
 	select {
 	case q.woken <- struct{}{}:
 	default:
 	}
+}
+
+// inform hands the claimer what was heard.
+func (q *queueLoop) inform() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.claimer.SetControls(q.controls)
+	for _, n := range q.notices {
+		if n.Kind == "" {
+			q.claimer.Forget()
+			continue
+		}
+		q.claimer.Hear(n)
+	}
+	q.notices = q.notices[:0]
 }
 
 // run claims until ctx ends. Attempts run under work and are counted in attempts.
@@ -55,15 +90,19 @@ func (q *queueLoop) run(ctx, work context.Context, attempts *sync.WaitGroup) {
 	failures := 0
 	for {
 		free := q.takeSlots(ctx)
-		if free == 0 {
+		if free == 0 || ctx.Err() != nil { // a slot that came free with the stop stays free
 			return
 		}
-		claimed, err := q.claim(ctx, free)
+		claimed, err := q.claim(ctx, work, free)
 		for range free - len(claimed) {
 			q.freed <- struct{}{}
 		}
-		for _, job := range claimed {
-			q.start(work, job, attempts)
+		run := q.runner.attempt
+		if ctx.Err() != nil { // what a claim in flight brought goes back as it came
+			run = q.runner.handBack
+		}
+		for i := range claimed {
+			q.start(run, &claimed[i], attempts)
 		}
 		wait := q.runner.cfg.Poll
 		switch {
@@ -77,10 +116,10 @@ func (q *queueLoop) run(ctx, work context.Context, attempts *sync.WaitGroup) {
 			q.runner.log.InfoContext(ctx, "claiming jobs again", "queue", q.name)
 			failures = 0
 		}
-		if err == nil && len(claimed) == free {
+		if err == nil && (len(claimed) == free || q.claimer.More()) {
 			continue // there may be more
 		}
-		poll.Reset(wait)
+		poll.Reset(q.claimer.Wait(wait))
 		select {
 		case <-ctx.Done():
 			return
@@ -130,64 +169,75 @@ func (q *queueLoop) takeSlots(ctx context.Context) int {
 	return free
 }
 
+// orphanTime is how long the server may hold the transaction of a claim whose
+// answer was lost: its statements and its idle time have ended by then.
+const orphanTime = 15 * time.Second
+
 // claim takes jobs for the free slots, after giving back what an earlier claim
 // with a lost answer may have left in our name.
-func (q *queueLoop) claim(ctx context.Context, limit int) ([]queue.Claimed, error) {
+func (q *queueLoop) claim(ctx, work context.Context, limit int) ([]queue.Claimed, error) {
 	r := q.runner
 	r.claiming.Lock()
 	defer r.claiming.Unlock()
-	if r.orphans {
-		n, err := queue.ReleaseOrphans(ctx, r.db, r.worker, r.known())
+	// A claim in flight is finished, not cut, when ctx ends: its jobs are ours.
+	steady := context.WithoutCancel(ctx)
+	if time.Now().Before(r.orphansUntil) {
+		n, err := queue.ReleaseOrphans(steady, r.db, r.worker, r.known())
 		if err != nil {
 			return nil, err
 		}
-		r.orphans = false
 		if n > 0 {
 			r.log.InfoContext(ctx, "released jobs whose claim was not answered", "jobs", n)
 		}
 	}
-	q.mu.Lock()
-	if !q.rewind.IsZero() {
-		q.claimer.Rewind(q.rewind)
-		q.rewind = time.Time{}
-	}
-	q.mu.Unlock()
-	// A claim in flight is finished, not cut, when ctx ends: its jobs are ours.
-	jobs, err := q.claimer.Claim(context.WithoutCancel(ctx), limit)
+	q.inform()
+	asked := time.Now()
+	jobs, err := q.claimer.Claim(steady, limit)
 	if err != nil {
-		r.orphans = true
+		r.orphansUntil = time.Now().Add(orphanTime)
 		return nil, err
 	}
 	// Known before the lock is let go, so that no release takes them for orphans.
-	r.takeOff(jobs)
+	r.takeOff(work, jobs, asked)
 	return jobs, nil
 }
 
-func (r *Runner) known() []uuid.UUID {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	ids := make([]uuid.UUID, 0, len(r.flights))
-	for h := range r.flights {
-		ids = append(ids, h.JobID)
+// releaseOrphans is the last act of a worker with a claim that was not answered.
+func (r *Runner) releaseOrphans(ctx context.Context) {
+	if time.Now().After(r.orphansUntil) {
+		return
 	}
-	return ids
-}
-
-func (r *Runner) takeOff(jobs []queue.Claimed) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, job := range jobs {
-		r.flights[heldOf(job)] = &flight{cancel: func(error) {}, extended: time.Now()}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), handBackTime)
+	defer cancel()
+	if _, err := queue.ReleaseOrphans(ctx, r.db, r.worker, r.known()); err != nil {
+		r.log.WarnContext(ctx, "jobs whose claim was not answered could not be given back; their leases will run out", "error", err)
 	}
 }
 
-func heldOf(c queue.Claimed) queue.Held { return queue.Held{JobID: c.ID, Lease: c.Lease} }
+func (r *Runner) known() []queue.Held {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Collect(maps.Keys(r.flights))
+}
+
+// takeOff notes the flights of claimed jobs. Their leases run from before the
+// claim was asked for.
+func (r *Runner) takeOff(work context.Context, jobs []queue.Claimed, asked time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range jobs {
+		ctx, cancel := context.WithCancelCause(work)
+		r.flights[heldOf(&jobs[i])] = &flight{ctx: ctx, cancel: cancel, begun: time.Now(), extended: asked}
+	}
+}
+
+func heldOf(c *queue.Claimed) queue.Held { return queue.Held{JobID: c.ID, Lease: c.Lease} }
 
 // start runs an attempt in a goroutine that frees its slot when the outcome is
 // durable.
-func (q *queueLoop) start(work context.Context, job queue.Claimed, attempts *sync.WaitGroup) {
+func (q *queueLoop) start(run func(*queue.Claimed), job *queue.Claimed, attempts *sync.WaitGroup) {
 	attempts.Go(func() {
 		defer func() { q.freed <- struct{}{} }()
-		q.runner.attempt(work, job)
+		run(job)
 	})
 }

@@ -4,8 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"strconv"
-	"strings"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,10 +38,15 @@ type Runner struct {
 	log       *slog.Logger
 	worker    uuid.UUID
 	settler   *pg.Group[settlement, bool]
+	promoter  *queue.Promoter
 	queues    []*queueLoop
+	controls  chan struct{} // a token when a control was changed
 
 	claiming sync.Mutex // one claim at a time, so that orphans can be told from claims in flight
-	orphans  bool       // a claim failed: some of its jobs may be ours without our knowing
+	// orphansUntil is how long jobs of a claim that failed may still become ours
+	// without our knowing: the server may hold its transaction that long.
+	orphansUntil time.Time
+	abandon      chan struct{} // closed at the end of the drain: outcomes are given up
 
 	mu      sync.Mutex
 	flights map[queue.Held]*flight // by lease: a job whose lease was lost may come back here
@@ -50,9 +54,12 @@ type Runner struct {
 	stale atomic.Int64
 }
 
-// flight is one attempt in progress.
+// flight is one attempt in progress. Its context is there from the claim on, so
+// that no end of it can come too early.
 type flight struct {
+	ctx      context.Context
 	cancel   context.CancelCauseFunc
+	begun    time.Time
 	extended time.Time
 }
 
@@ -64,6 +71,7 @@ func NewRunner(cfg RunnerConfig, db, heartbeat *pg.DB, kinds *Registry, log *slo
 	r := &Runner{
 		cfg: cfg, db: db, heartbeat: heartbeat, kinds: kinds, log: log,
 		worker: uuid.Must(uuid.NewV7()), flights: map[queue.Held]*flight{},
+		promoter: queue.NewPromoter(db, log), controls: make(chan struct{}, 1), abandon: make(chan struct{}),
 	}
 	slots := 0
 	for name, n := range cfg.Queues {
@@ -93,6 +101,9 @@ func (r *Runner) Run(ctx context.Context) error {
 	var serving, looping sync.WaitGroup
 	serving.Go(func() { r.settler.Run(work, 1) })
 	serving.Go(func() { r.beat(work) })
+	serving.Go(func() { r.watchCancels(work) })
+	looping.Go(func() { _ = r.promoter.Run(ctx) })
+	looping.Go(func() { r.watchControls(ctx) })
 	looping.Go(func() {
 		if err := pg.Listen(ctx, r.cfg.Listen, queue.Channel, r.heard); err != nil {
 			r.log.WarnContext(ctx, "not listening for jobs; polling only", "error", err)
@@ -104,6 +115,8 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 	looping.Wait()
 	r.drain(ctx, &attempts)
+	r.releaseOrphans(ctx)
+	close(r.abandon)
 	stopWork()
 	serving.Wait()
 	return nil
@@ -148,17 +161,106 @@ func (r *Runner) cancelAll(cause error) {
 	}
 }
 
-// heard wakes the queue that a notification names; an empty one, after a new
-// connection, wakes all.
+// heard takes in a notification; an empty one comes after a new connection, when
+// any may have been missed.
 func (r *Runner) heard(payload string) {
-	name, micros, _ := strings.Cut(payload, " ")
-	at := time.Time{}
-	if us, err := strconv.ParseInt(micros, 10, 64); err == nil {
-		at = time.UnixMicro(us)
+	n := queue.ParseNotice(payload)
+	switch {
+	case payload == "":
+		for _, q := range r.queues {
+			q.hear(queue.Notice{})
+		}
+		r.promoter.Wake(time.Now())
+		r.reloadControls()
+	case n.Kind == queue.NoticeReady:
+		for _, q := range r.queues {
+			if q.name == n.Queue {
+				q.hear(n)
+			}
+		}
+	case n.Kind == queue.NoticeScheduled:
+		r.promoter.Wake(n.At)
+	case n.Kind == queue.NoticeCancel:
+		r.cancelJobs([]uuid.UUID{n.JobID})
+	case n.Kind == queue.NoticeControl:
+		r.reloadControls()
 	}
-	for _, q := range r.queues {
-		if payload == "" || q.name == name {
-			q.wake(at)
+}
+
+func (r *Runner) reloadControls() {
+	select {
+	case r.controls <- struct{}{}:
+	default:
+	}
+}
+
+// controlsPoll is how soon a change of a queue is known where no notification came.
+const controlsPoll = 5 * time.Second
+
+// watchControls keeps the queues in step with what operators set.
+func (r *Runner) watchControls(ctx context.Context) {
+	tick := time.NewTicker(controlsPoll)
+	defer tick.Stop()
+	for {
+		controls, err := queue.Controls(ctx, r.db)
+		if err == nil {
+			for _, q := range r.queues {
+				q.setControls(controls[q.name])
+			}
+		} else if ctx.Err() == nil && !pg.IsAway(err) {
+			r.log.WarnContext(ctx, "controls of queues could not be read", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.controls:
+		case <-tick.C:
+		}
+	}
+}
+
+// cancelPoll is how soon a running job is canceled where no notification came.
+const cancelPoll = time.Second
+
+// watchCancels looks whether somebody wants jobs canceled that run longer than a
+// moment. While none does, it asks nothing.
+func (r *Runner) watchCancels(ctx context.Context) {
+	tick := time.NewTicker(cancelPoll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		var running []uuid.UUID
+		r.mu.Lock()
+		for h, f := range r.flights {
+			if time.Since(f.begun) >= cancelPoll/2 {
+				running = append(running, h.JobID)
+			}
+		}
+		r.mu.Unlock()
+		if len(running) == 0 {
+			continue
+		}
+		wanted, err := queue.Wanted(ctx, r.heartbeat, running)
+		if err != nil {
+			continue // the heartbeat, which shares the connection, tells of an outage
+		}
+		r.cancelJobs(wanted)
+	}
+}
+
+// errCanceled ends attempts that somebody wants canceled.
+var errCanceled = errors.New("the job was canceled")
+
+func (r *Runner) cancelJobs(ids []uuid.UUID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for h, f := range r.flights {
+		if slices.Contains(ids, h.JobID) {
+			f.cancel(errCanceled)
 		}
 	}
 }

@@ -193,7 +193,7 @@ func TestLostLeaseCancelsTheAttemptAndDropsItsOutcome(t *testing.T) {
 		if _, err := tx.ExecContext(t.Context(), `DELETE FROM signalstack.running WHERE job_id = $1`, id); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(t.Context(), `INSERT INTO signalstack.ready VALUES ($1, 'default', 2, now(), 1, 1)`, id)
+		_, err := tx.ExecContext(t.Context(), `INSERT INTO signalstack.ready VALUES ($1, 'default', 'default', 2, now(), 1, 1)`, id)
 		return err
 	}))
 	job := b.await(t, id, queue.Succeeded)

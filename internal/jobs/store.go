@@ -54,7 +54,7 @@ type Detailed struct {
 type Attempt struct {
 	Attempt    int          `db:"attempt" json:"attempt"`
 	State      string       `db:"state" json:"state" doc:"The state it left the job in; running while it lasts"`
-	Outcome    string       `db:"outcome" json:"outcome,omitempty" enum:"succeeded,error,permanent,timeout,panic,crashed" doc:"Absent while it lasts"`
+	Outcome    string       `db:"outcome" json:"outcome,omitempty" enum:"succeeded,error,permanent,timeout,panic,crashed,canceled" doc:"Absent while it lasts"`
 	Error      string       `db:"error" json:"error,omitempty"`
 	Worker     *uuid.UUID   `db:"worker" json:"worker,omitempty" doc:"The worker process that made it"`
 	StartedAt  time.Time    `db:"started_at" json:"started_at"`
@@ -64,55 +64,70 @@ type Attempt struct {
 }
 
 // columns derive a job's state: it runs, or waits, or else its newest attempt says
-// how it ended. One statement sees one of the three.
+// how it ended. One statement sees one of them. A job that waits for others of its
+// ordering key is pending, or scheduled before its time.
 const columns = `
-SELECT j.id, j.tenant, j.kind, j.queue, j.priority, j.max_attempts, j.run_at, j.timeout_ms, j.ordering_key,
+SELECT j.id, j.tenant, j.kind, j.queue, coalesce(x.priority, r.priority, s.priority, o.priority, j.priority) AS priority,
+       j.max_attempts, j.run_at, j.timeout_ms, j.ordering_key,
        j.event_id, j.rule_id, j.endpoint_id, j.schedule_id, j.created_at,
        CASE WHEN x.job_id IS NOT NULL THEN 'running'
-            WHEN r.job_id IS NULL THEN a.state
-            WHEN r.run_at <= now() THEN 'pending'
-            WHEN r.attempt > 0 THEN 'retrying'
-            ELSE 'scheduled' END AS state,
-       coalesce(x.attempt, r.attempt, a.attempt, 0) AS attempt,
-       coalesce(x.started_at, a.started_at) AS started_at,
-       CASE WHEN x.job_id IS NULL AND r.job_id IS NULL THEN a.finished_at END AS finished_at,
-       r.run_at AS next_attempt_at,
+            WHEN r.job_id IS NOT NULL THEN 'pending'
+            WHEN s.job_id IS NOT NULL THEN CASE WHEN s.attempt > 0 THEN 'retrying' ELSE 'scheduled' END
+            WHEN o.job_id IS NOT NULL THEN CASE WHEN o.run_at > now() THEN 'scheduled' ELSE 'pending' END
+            ELSE a.state END AS state,
+       coalesce(x.attempt, r.attempt, s.attempt, a.attempt, 0) AS attempt,
+       coalesce(x.started_at, CASE WHEN a.worker IS NOT NULL THEN a.started_at END) AS started_at,
+       CASE WHEN x.job_id IS NULL AND r.job_id IS NULL AND s.job_id IS NULL AND o.job_id IS NULL THEN a.finished_at END AS finished_at,
+       coalesce(r.ready_at, s.run_at, CASE WHEN NOT o.released THEN o.run_at END) AS next_attempt_at,
        nullif(a.error, '') AS last_error`
 
-const lastAttempt = `
-LEFT JOIN LATERAL (
-    SELECT state, attempt, started_at, finished_at, error
+// The tables that a job may have a row in, besides its own.
+const (
+	joinReady     = `LEFT JOIN signalstack.ready AS r ON r.job_id = j.id `
+	joinScheduled = `LEFT JOIN signalstack.scheduled AS s ON s.job_id = j.id `
+	joinRunning   = `LEFT JOIN signalstack.running AS x ON x.job_id = j.id `
+	joinOrdered   = `LEFT JOIN signalstack.ordered AS o ON o.job_id = j.id `
+	joinAttempt   = `LEFT JOIN LATERAL (
+    SELECT state, attempt, worker, started_at, finished_at, error
     FROM signalstack.attempts AS t WHERE t.job_id = j.id ORDER BY t.lease DESC LIMIT 1
 ) AS a ON true`
+)
 
 // from drives the list from the table that holds the asked state, so that a few
 // failed jobs are not looked for among millions.
 var from = map[queue.State]string{
-	"":              `FROM signalstack.jobs AS j LEFT JOIN signalstack.ready AS r ON r.job_id = j.id LEFT JOIN signalstack.running AS x ON x.job_id = j.id` + lastAttempt,
-	queue.Scheduled: fromReady, queue.Pending: fromReady, queue.Retrying: fromReady,
-	queue.Running: `FROM signalstack.running AS x JOIN signalstack.jobs AS j ON j.id = x.job_id LEFT JOIN signalstack.ready AS r ON false` + lastAttempt,
+	"":              `FROM signalstack.jobs AS j ` + joinReady + joinScheduled + joinRunning + joinOrdered + joinAttempt,
+	queue.Scheduled: fromWaiting("scheduled"), queue.Retrying: fromWaiting("scheduled"), queue.Pending: fromWaiting("ready"),
+	queue.Running: `FROM signalstack.running AS q JOIN signalstack.jobs AS j ON j.id = q.job_id ` + joinReady + joinScheduled + joinRunning + joinOrdered + joinAttempt,
 	queue.Failed:  fromEnded, queue.Canceled: fromEnded,
 }
 
-const (
-	fromReady = `FROM signalstack.ready AS r JOIN signalstack.jobs AS j ON j.id = r.job_id LEFT JOIN signalstack.running AS x ON false` + lastAttempt
-	fromEnded = `FROM signalstack.attempts AS e JOIN signalstack.jobs AS j ON j.id = e.job_id
-LEFT JOIN signalstack.ready AS r ON r.job_id = j.id LEFT JOIN signalstack.running AS x ON x.job_id = j.id` + lastAttempt
-)
-
-var stateIs = map[queue.State]string{
-	queue.Scheduled: `r.run_at > now() AND r.attempt = 0`,
-	queue.Retrying:  `r.run_at > now() AND r.attempt > 0`,
-	queue.Pending:   `r.run_at <= now()`,
-	queue.Running:   `true`,
-	queue.Succeeded: `r.job_id IS NULL AND x.job_id IS NULL AND a.state = 'succeeded'`,
-	// A job that was tried anew after it ended has several such attempts; the newest
-	// counts, and only while the job neither waits nor runs.
-	queue.Failed:   `e.state = 'failed' AND ` + endedIs,
-	queue.Canceled: `e.state = 'canceled' AND ` + endedIs,
+// fromWaiting drives from the rows of a table and those that wait for others of
+// their ordering key; both are read in the order of their primary keys.
+func fromWaiting(table string) string {
+	return `FROM (SELECT job_id FROM signalstack.` + table + ` UNION ALL SELECT job_id FROM signalstack.ordered WHERE NOT released) AS q
+JOIN signalstack.jobs AS j ON j.id = q.job_id ` + joinReady + joinScheduled + joinRunning + joinOrdered + joinAttempt
 }
 
-const endedIs = `r.job_id IS NULL AND x.job_id IS NULL AND e.lease = (SELECT max(lease) FROM signalstack.attempts AS n WHERE n.job_id = j.id)`
+const fromEnded = `FROM signalstack.attempts AS e JOIN signalstack.jobs AS j ON j.id = e.job_id
+` + joinReady + joinScheduled + joinRunning + joinOrdered + joinAttempt
+
+var stateIs = map[queue.State]string{
+	queue.Scheduled: `(s.attempt = 0 OR s.job_id IS NULL AND r.job_id IS NULL AND x.job_id IS NULL AND o.run_at > now())`,
+	queue.Retrying:  `s.attempt > 0`,
+	queue.Pending:   `(r.job_id IS NOT NULL OR s.job_id IS NULL AND x.job_id IS NULL AND o.run_at <= now())`,
+	queue.Running:   `x.job_id IS NOT NULL`,
+	queue.Succeeded: endedNow + ` AND a.state = 'succeeded'`,
+	// A job that was taken up again after it ended has several such attempts; the
+	// newest counts, and only while the job neither waits nor runs.
+	queue.Failed:   `e.state = 'failed' AND ` + endedNow + newestIs,
+	queue.Canceled: `e.state = 'canceled' AND ` + endedNow + newestIs,
+}
+
+const (
+	endedNow = `r.job_id IS NULL AND s.job_id IS NULL AND x.job_id IS NULL AND o.job_id IS NULL`
+	newestIs = ` AND e.lease = (SELECT max(lease) FROM signalstack.attempts AS n WHERE n.job_id = j.id)`
+)
 
 // Filter narrows a list of jobs; zero fields do not.
 type Filter struct {
@@ -210,12 +225,13 @@ func Get(ctx context.Context, q pg.Querier, id uuid.UUID) (Detailed, error) {
 	}
 	row.complete()
 	d := Detailed{Record: row.Record, Payload: row.Payload, Retry: httpapi.JSON(row.Retry)}
-	// The running attempt stands last; it has no row in attempts yet.
+	// The running attempt stands last; it has no row in attempts yet. A job that was
+	// canceled while it waited has a row there that was no attempt.
 	err = q.SelectContext(ctx, &d.Attempts, `
 		SELECT attempt, state, outcome, error, worker, started_at, finished_at, duration_ms, exchange
 		FROM (
 		    SELECT lease, attempt, state, outcome, error, worker, started_at, finished_at, duration_ms, exchange
-		    FROM signalstack.attempts WHERE job_id = $1
+		    FROM signalstack.attempts WHERE job_id = $1 AND worker IS NOT NULL
 		    UNION ALL
 		    SELECT lease, attempt, 'running', '', '', worker, started_at, NULL, NULL, NULL
 		    FROM signalstack.running WHERE job_id = $1

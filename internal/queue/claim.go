@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"time"
 
@@ -14,29 +15,31 @@ import (
 
 // Claimed is a job in a worker's hands, with the lease its writes must carry.
 type Claimed struct {
-	ID          uuid.UUID     `db:"job_id"`
-	Lease       int64         `db:"lease"`
-	Attempt     int           `db:"attempt"` // from 1
-	Priority    int           `db:"priority"`
-	RunAt       time.Time     `db:"run_at"`     // when it was due
-	StartedAt   time.Time     `db:"started_at"` // the database's now of the claim
-	Tenant      string        `db:"tenant"`
-	Kind        string        `db:"kind"`
-	Queue       string        `db:"queue"`
-	Payload     []byte        `db:"payload"`
-	RuleID      uuid.NullUUID `db:"rule_id"`
-	EndpointID  uuid.NullUUID `db:"endpoint_id"`
-	MaxAttempts int           `db:"max_attempts"`
-	TimeoutMS   int64         `db:"timeout_ms"`
-	Retry       string        `db:"retry"`
-	CreatedAt   time.Time     `db:"created_at"`
+	ID          uuid.UUID
+	Lease       int64
+	Attempt     int // from 1
+	Priority    int
+	ReadyAt     time.Time
+	StartedAt   time.Time // the database's now of the claim
+	Tenant      string
+	Kind        string
+	Queue       string
+	Lane        string
+	Payload     []byte
+	RuleID      uuid.NullUUID
+	EndpointID  uuid.NullUUID
+	OrderingKey string
+	MaxAttempts int
+	TimeoutMS   int64
+	Retry       string
+	CreatedAt   time.Time
 
-	EventID      uuid.NullUUID `db:"event_id"`
-	EventType    string        `db:"event_type"`
-	EventSource  *string       `db:"event_source"`
-	EventSubject *string       `db:"event_subject"`
-	EventTime    *time.Time    `db:"event_time"`
-	EventData    []byte        `db:"event_data"`
+	EventID      uuid.NullUUID
+	EventType    string
+	EventSource  *string
+	EventSubject *string
+	EventTime    *time.Time
+	EventData    []byte
 }
 
 // claimSettings hold the plan of the claim to the index it was written for.
@@ -45,116 +48,222 @@ type Claimed struct {
 const claimSettings = `SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off;
 SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL jit = off`
 
-// claimSQL moves due jobs of one queue from ready to running.
+// claimSQL moves jobs of one queue from ready to running.
 //
-// Each priority is one range of the index ready_claim, read in order from its
-// position; a scheduled job of a high priority is never walked over to reach a due
-// one of a low priority. Rows that others hold are skipped, not waited for. The
-// CTE is MATERIALIZED because a LIMIT below a join may be run again, and then
-// claims more than it says.
+// Each lane's priorities are ranges of the index ready_claim, read in order from
+// their positions; no lane is walked over to reach another. Rows that others hold
+// are skipped, not waited for. The CTE is MATERIALIZED because a LIMIT below a join
+// may be run again, and then claims more than it says. %s is one of the two orders
+// below.
 const claimSQL = `
-WITH due AS MATERIALIZED (
-    SELECT r.job_id
-    FROM unnest($2::smallint[], $3::timestamptz[]) AS p (priority, since)
-    CROSS JOIN LATERAL (
-        SELECT r.job_id
-        FROM signalstack.ready AS r
-        WHERE r.queue = $1 AND r.priority = p.priority AND r.run_at >= p.since AND r.run_at <= now()
-        ORDER BY r.run_at, r.job_id
-        LIMIT $4
-        FOR UPDATE SKIP LOCKED
-    ) AS r
-    LIMIT $4
+WITH asked AS MATERIALIZED (
+    SELECT * FROM unnest($2::text[], $3::bigint[], $4::bool[], $5::timestamptz[], $6::timestamptz[], $7::timestamptz[], $8::timestamptz[])
+                  WITH ORDINALITY AS a (lane, take, limited, since1, since2, since3, since4, n)
+), due AS MATERIALIZED (%s
+    LIMIT $9
 ), gone AS (
     DELETE FROM signalstack.ready AS r USING due WHERE r.job_id = due.job_id
-    RETURNING r.job_id, r.queue, r.priority, r.run_at, r.attempt, r.lease
+    RETURNING r.job_id, r.queue, r.lane, r.priority, r.ready_at, r.attempt, r.lease, due.limited
 ), claimed AS (
-    INSERT INTO signalstack.running (job_id, queue, priority, run_at, attempt, lease, worker, started_at, lease_until)
-    SELECT job_id, queue, priority, run_at, attempt + 1, lease + 1, $5, now(), now() + $6 * interval '1 millisecond'
+    INSERT INTO signalstack.running (job_id, queue, lane, priority, ready_at, attempt, lease, worker, limited, started_at, lease_until)
+    SELECT job_id, queue, lane, priority, ready_at, attempt + 1, lease + 1, $10, limited, now(), now() + $11 * interval '1 millisecond'
     FROM gone
-    RETURNING job_id, queue, priority, run_at, attempt, lease, started_at
+    RETURNING job_id, queue, lane, priority, ready_at, attempt, lease, started_at
 )
-SELECT c.job_id, c.lease, c.attempt, c.priority, c.run_at, c.started_at, j.tenant, j.kind, c.queue, j.payload,
-       j.rule_id, j.endpoint_id, j.max_attempts, j.timeout_ms, j.retry, j.created_at, j.event_id, j.event_type,
+SELECT c.job_id, c.lease, c.attempt, c.priority, c.ready_at, c.started_at, j.tenant, j.kind, c.queue, c.lane, j.payload,
+       j.rule_id, j.endpoint_id, j.ordering_key, j.max_attempts, j.timeout_ms, j.retry, j.created_at, j.event_id, j.event_type,
        e.source AS event_source, e.subject AS event_subject, e.time AS event_time, e.data AS event_data
 FROM claimed AS c
 JOIN signalstack.jobs AS j ON j.id = c.job_id
 LEFT JOIN signalstack.events AS e ON e.id = j.event_id`
 
-// Claimer claims the jobs of one queue for one worker and remembers how far it
-// has read. It is not safe for concurrent use.
+// byPriority serves the priorities of a lane strictly one after the other.
+const byPriority = `
+    SELECT r.job_id, a.limited
+    FROM asked AS a
+    CROSS JOIN LATERAL (
+        SELECT r.job_id
+        FROM (VALUES (1::smallint, a.since1), (2, a.since2), (3, a.since3), (4, a.since4)) AS p (priority, since)
+        CROSS JOIN LATERAL (
+            SELECT r.job_id
+            FROM signalstack.ready AS r
+            WHERE r.queue = $1 AND r.lane = a.lane AND r.priority = p.priority AND r.ready_at >= p.since
+            ORDER BY r.ready_at, r.job_id
+            LIMIT a.take
+            FOR UPDATE SKIP LOCKED
+        ) AS r
+        LIMIT a.take
+    ) AS r`
+
+// byAge serves what has waited longest in a lane, whatever its priority. It looks
+// first and locks only what it takes.
+const byAge = `
+    SELECT r.job_id, a.limited
+    FROM asked AS a
+    CROSS JOIN LATERAL (
+        SELECT oldest.job_id
+        FROM (VALUES (1::smallint, a.since1), (2, a.since2), (3, a.since3), (4, a.since4)) AS p (priority, since)
+        CROSS JOIN LATERAL (
+            SELECT r.job_id, r.ready_at
+            FROM signalstack.ready AS r
+            WHERE r.queue = $1 AND r.lane = a.lane AND r.priority = p.priority AND r.ready_at >= p.since
+            ORDER BY r.ready_at, r.job_id
+            LIMIT a.take
+        ) AS oldest
+        ORDER BY oldest.ready_at, oldest.job_id
+        LIMIT a.take
+    ) AS oldest
+    CROSS JOIN LATERAL (
+        SELECT r.job_id FROM signalstack.ready AS r WHERE r.job_id = oldest.job_id FOR UPDATE SKIP LOCKED
+    ) AS r`
+
+// claimsByAge: one claim in so many serves by age alone, so that a low priority
+// waits long behind a busy high one but not for ever.
+const claimsByAge = 8
+
+// Claimer claims the jobs of one queue for one worker. It knows the lanes of the
+// queue, serves them in turn, and remembers how far it has read in each. It is not
+// safe for concurrent use.
 type Claimer struct {
 	Queue    string
 	Worker   uuid.UUID
 	Lease    time.Duration
-	FullPass time.Duration // how often the index is read from its start; 0: every time
+	FullPass time.Duration // least time between two readings from the start; 0: every time
 
 	db       *pg.DB
-	since    [LowestPriority]time.Time
+	lanes    lanes
+	controls map[string]Control // by lane
+	count    int                // of claims
 	lastFull time.Time
+	fullTook time.Duration
 }
 
 // NewClaimer makes a claimer that starts with a full pass.
 func NewClaimer(db *pg.DB, queue string, worker uuid.UUID, lease, fullPass time.Duration) *Claimer {
-	return &Claimer{Queue: queue, Worker: worker, Lease: lease, FullPass: fullPass, db: db}
+	return &Claimer{Queue: queue, Worker: worker, Lease: lease, FullPass: fullPass, db: db, lanes: newLanes(), controls: map[string]Control{}}
 }
 
-// positionSlack is how far before the last claimed run_at the next claim starts.
-// It covers transactions that were open while it read; longer ones announce
-// themselves by notification.
-const positionSlack = time.Second
-
-// Rewind makes the next claim start no later than runAt; a notification says what
-// it must not miss.
-func (c *Claimer) Rewind(runAt time.Time) {
-	for i, since := range c.since {
-		if runAt.Before(since) {
-			c.since[i] = runAt
-		}
+// Hear takes in a notice of ready jobs: the next claim misses none of them.
+func (c *Claimer) Hear(n Notice) {
+	if n.Lanes == nil {
+		c.lanes.wakeAll(n.At)
+		return
+	}
+	for _, lane := range n.Lanes {
+		c.lanes.wake(lane, n.At)
 	}
 }
 
-// Claim takes up to limit due jobs, most urgent first. An error leaves it open
-// whether jobs were claimed: call ReleaseOrphans before the next claim.
+// Forget makes the next claim read all lanes from their start: notices may have
+// been missed.
+func (c *Claimer) Forget() { c.lastFull, c.fullTook = time.Time{}, 0 }
+
+// SetControls gives the claimer what operators have set of its queue's lanes.
+func (c *Claimer) SetControls(controls map[string]Control) {
+	c.controls = controls
+	c.lanes.setWeights(controls)
+}
+
+// Claim takes up to limit jobs: lanes in turn, and the most urgent of each first.
+// An error leaves it open whether jobs were claimed: call ReleaseOrphans before the
+// next claim.
 func (c *Claimer) Claim(ctx context.Context, limit int) ([]Claimed, error) {
-	if time.Since(c.lastFull) >= c.FullPass {
-		c.since = [LowestPriority]time.Time{}
-		c.lastFull = time.Now()
+	if err := c.look(ctx); err != nil {
+		return nil, err
+	}
+	picks := c.lanes.pick(limit)
+	if len(picks) == 0 || c.controls[wholeQueue].Paused {
+		return nil, nil
 	}
 	var jobs []Claimed
-	err := pg.InTx(ctx, c.db, func(tx *sqlx.Tx) error {
+	var room allowance
+	err := pg.InTx(ctx, c.db, func(tx *sqlx.Tx) (err error) {
 		jobs = nil
 		if _, err := tx.ExecContext(ctx, claimSettings); err != nil {
 			return fmt.Errorf("set planner: %w", err)
 		}
-		return tx.SelectContext(ctx, &jobs, claimSQL, c.Queue, pq.Array([]int64{1, 2, 3, 4}), c.positions(),
-			limit, c.Worker, c.Lease.Milliseconds())
+		if room, err = c.allow(ctx, tx, picks, limit); err != nil || room.limit == 0 {
+			return err
+		}
+		if err := c.claim(ctx, tx, picks, room.limit, &jobs); err != nil {
+			return err
+		}
+		return room.spend(ctx, tx, c.Queue, jobs)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("claim from %s: %w", c.Queue, err)
 	}
-	c.advance(jobs)
+	c.lanes.served(picks, room.limit, jobs)
 	return jobs, nil
 }
 
-func (c *Claimer) positions() pq.StringArray {
-	a := make(pq.StringArray, len(c.since))
-	for i, t := range c.since {
-		if a[i] = timeText(t); t.IsZero() {
-			a[i] = "-infinity"
+// More says whether there may be jobs that the last claim left for lack of room.
+func (c *Claimer) More() bool { return c.lanes.next(time.Now()) == 0 && !c.controls[wholeQueue].Paused }
+
+// Wait is how long until a lane that reached its rate may be served again, at most
+// most.
+func (c *Claimer) Wait(most time.Duration) time.Duration { return min(most, c.lanes.next(time.Now())) }
+
+func (c *Claimer) claim(ctx context.Context, tx *sqlx.Tx, picks []*pick, limit int, jobs *[]Claimed) error {
+	c.count++
+	order := byPriority
+	if c.count%claimsByAge == 0 {
+		order = byAge
+	}
+	names, takes, limited := make(pq.StringArray, len(picks)), make(pq.Int64Array, len(picks)), make(pq.BoolArray, len(picks))
+	var since [LowestPriority]pq.StringArray
+	_, whole := c.controls[wholeQueue]
+	for i, p := range picks {
+		_, own := c.controls[p.lane.name]
+		names[i], takes[i], limited[i] = p.lane.name, int64(p.take), whole || own
+		for at := range since {
+			since[at] = append(since[at], positionText(p.lane.since[at]))
 		}
 	}
-	return a
+	rows, err := tx.QueryContext(ctx, fmt.Sprintf(claimSQL, order), c.Queue, names, takes, limited,
+		since[0], since[1], since[2], since[3], limit, c.Worker, c.Lease.Milliseconds())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	*jobs = make([]Claimed, 0, limit)
+	for rows.Next() {
+		var j Claimed
+		if err := j.scan(rows); err != nil {
+			return err
+		}
+		*jobs = append(*jobs, j)
+	}
+	return rows.Err()
 }
 
-// advance moves each priority's position to its newest claimed row. Rows before
-// it that were skipped are in other hands; should those let go, the row comes
-// back with a new run_at or the next full pass finds it.
-func (c *Claimer) advance(jobs []Claimed) {
-	for i := range jobs {
-		p := jobs[i].Priority - 1
-		if at := jobs[i].RunAt.Add(-positionSlack); at.After(c.since[p]) {
-			c.since[p] = at
-		}
+// scan reads a row of claimSQL, by place: finding columns by name costs as much as
+// reading them.
+func (j *Claimed) scan(rows *sql.Rows) error {
+	return rows.Scan(&j.ID, &j.Lease, &j.Attempt, &j.Priority, &j.ReadyAt, &j.StartedAt, &j.Tenant, &j.Kind, &j.Queue, &j.Lane, &j.Payload,
+		&j.RuleID, &j.EndpointID, &j.OrderingKey, &j.MaxAttempts, &j.TimeoutMS, &j.Retry, &j.CreatedAt, &j.EventID, &j.EventType,
+		&j.EventSource, &j.EventSubject, &j.EventTime, &j.EventData)
+}
+
+// look finds lanes that have jobs without our having heard of it.
+func (c *Claimer) look(ctx context.Context) error {
+	full := time.Since(c.lastFull) >= max(c.FullPass, 50*c.fullTook) || c.FullPass == 0
+	if !full && c.lanes.next(time.Now()) == 0 {
+		return nil // there is enough to do
 	}
+	began := time.Now()
+	if full {
+		c.lanes.rewind()
+	}
+	found, err := findLanes(ctx, c.db, c.Queue, &c.lanes)
+	if err != nil {
+		return err
+	}
+	for _, lane := range found {
+		c.lanes.wake(lane, time.Time{})
+	}
+	if full {
+		c.lastFull, c.fullTook = time.Now(), time.Since(began)
+	}
+	return nil
 }

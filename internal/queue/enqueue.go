@@ -21,9 +21,6 @@ const (
 // DefaultQueue is where jobs go that name no other.
 const DefaultQueue = "default"
 
-// Channel is where Enqueue notifies: "queue earliest-run_at-in-microseconds".
-const Channel = "signalstack_ready"
-
 // NewJob is a job as it is written. All fields are checked by who makes it.
 type NewJob struct {
 	ID          uuid.UUID // UUIDv7, made by the caller before the first write
@@ -38,53 +35,91 @@ type NewJob struct {
 	EventType   string
 	RuleID      uuid.NullUUID
 	EndpointID  uuid.NullUUID
-	OrderingKey string
+	LimitKey    string // gives the job a lane, and with it limits, of its own
+	OrderingKey string // jobs of one key run one after the other
 	MaxAttempts int
 	Timeout     time.Duration
 	Retry       string // JSON policy; "" is the kind's own
 }
 
+// Lane is the line in its queue that the job stands in: jobs of one tenant, and of
+// one endpoint or limit key where it has one. Lanes are served in turn, so a long
+// one does not hold up the others.
+func (j *NewJob) Lane() string {
+	switch {
+	case j.LimitKey != "":
+		return LaneOf(j.Tenant, j.LimitKey)
+	case j.EndpointID.Valid:
+		return j.Tenant + "/" + j.EndpointID.UUID.String()
+	}
+	return j.Tenant
+}
+
+// LaneOf names the lane of a tenant's limit key. No tenant's name has a / or #, so
+// no lane of one is that of another.
+func LaneOf(tenant, limitKey string) string { return tenant + "#" + limitKey }
+
 // Enqueue writes jobs and makes them ready, in the caller's transaction and in one
-// statement. Workers are notified at commit, once for each queue with a job that
-// is due.
+// statement; jobs with an ordering key take two more. Workers are notified at
+// commit, once for each queue with a job that is due.
 func Enqueue(ctx context.Context, q pg.Querier, jobs []NewJob) error {
 	if len(jobs) == 0 {
 		return nil
 	}
-	_, err := q.ExecContext(ctx, enqueueSQL, enqueueArgs(jobs)...)
-	if err != nil {
+	var keys []orderingKey
+	for _, j := range jobs {
+		if j.OrderingKey != "" {
+			keys = append(keys, orderingKey{j.Tenant, j.OrderingKey})
+		}
+	}
+	if err := lockKeys(ctx, q, keys); err != nil {
+		return err
+	}
+	if _, err := q.ExecContext(ctx, enqueueSQL, enqueueArgs(jobs)...); err != nil {
 		return fmt.Errorf("enqueue %d jobs: %w", len(jobs), err)
 	}
-	return nil
+	return advance(ctx, q, keys)
 }
 
-// enqueueSQL writes both rows of each job from the same arrays. run_at in ready is
-// never before now(): the claim's remembered position relies on it.
+// enqueueSQL writes all rows of each job from the same arrays. ready_at is now():
+// the claim's remembered position relies on its never being before the start of
+// the transaction.
 const enqueueSQL = `
 WITH given AS MATERIALIZED (
-    SELECT id, tenant, kind, queue, priority::smallint,
+    SELECT id, tenant, kind, queue, lane, priority::smallint,
            coalesce(nullif(run_at, '')::timestamptz, now() + delay_us * interval '1 microsecond') AS run_at,
            nullif(payload, '') AS payload, nullif(event_id, '')::uuid AS event_id, event_type, nullif(rule_id, '')::uuid AS rule_id,
-           nullif(endpoint_id, '')::uuid AS endpoint_id, ordering_key, max_attempts::int, timeout_ms::int, retry
-    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::bigint[], $8::bytea[],
-                $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[], $16::text[])
-         AS g (id, tenant, kind, queue, priority, run_at, delay_us, payload,
-               event_id, event_type, rule_id, endpoint_id, ordering_key, max_attempts, timeout_ms, retry)
+           nullif(endpoint_id, '')::uuid AS endpoint_id, ordering_key, max_attempts::int, timeout_ms::int, retry, n
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::bigint[], $9::bytea[],
+                $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::bigint[], $16::bigint[], $17::text[])
+         WITH ORDINALITY AS g (id, tenant, kind, queue, lane, priority, run_at, delay_us, payload,
+                               event_id, event_type, rule_id, endpoint_id, ordering_key, max_attempts, timeout_ms, retry, n)
 ), written AS (
-    INSERT INTO signalstack.jobs (id, tenant, kind, queue, priority, run_at, payload, event_id, event_type, rule_id,
+    INSERT INTO signalstack.jobs (id, tenant, kind, queue, lane, priority, run_at, payload, event_id, event_type, rule_id,
                                   endpoint_id, ordering_key, max_attempts, timeout_ms, retry, created_at)
-    SELECT id, tenant, kind, queue, priority, run_at, payload, event_id, event_type, rule_id,
+    SELECT id, tenant, kind, queue, lane, priority, run_at, payload, event_id, event_type, rule_id,
            endpoint_id, ordering_key, max_attempts, timeout_ms, retry, now()
     FROM given
-), waiting AS (
-    INSERT INTO signalstack.ready (job_id, queue, priority, run_at, attempt, lease)
-    SELECT id, queue, priority, greatest(run_at, now()), 0, 0 FROM given
-    RETURNING queue, run_at
+), in_order AS (
+    INSERT INTO signalstack.ordered (job_id, tenant, ordering_key, queue, lane, priority, run_at)
+    SELECT id, tenant, ordering_key, queue, lane, priority, run_at FROM given WHERE ordering_key <> '' ORDER BY n
+), later AS (
+    INSERT INTO signalstack.scheduled (job_id, queue, lane, priority, run_at, attempt, lease)
+    SELECT id, queue, lane, priority, run_at, 0, 0 FROM given WHERE ordering_key = '' AND run_at > now()
+    RETURNING run_at
+), due AS (
+    INSERT INTO signalstack.ready (job_id, queue, lane, priority, ready_at, attempt, lease)
+    SELECT id, queue, lane, priority, now(), 0, 0 FROM given WHERE ordering_key = '' AND run_at <= now()
+    RETURNING queue, lane
 )
-SELECT pg_notify('` + Channel + `', queue || ' ' || (extract(epoch FROM min(run_at)) * 1000000)::bigint)
-FROM waiting
-WHERE run_at <= now()
-GROUP BY queue`
+` + tellDueAndLater
+
+// tellDueAndLater ends a statement that has made jobs ready (due) or scheduled
+// (later). A job for the next moments is told too: the promoter sleeps that long.
+const tellDueAndLater = `
+SELECT signalstack.notify_ready(queue, array_agg(DISTINCT lane)) FROM due GROUP BY queue
+UNION ALL
+SELECT signalstack.notify_scheduled(min(run_at)) FROM later WHERE run_at < now() + interval '2 seconds' HAVING count(*) > 0`
 
 func enqueueArgs(jobs []NewJob) []any {
 	n := len(jobs)
@@ -111,6 +146,7 @@ func enqueueArgs(jobs []NewJob) []any {
 		text(func(j *NewJob) string { return j.Tenant }),
 		text(func(j *NewJob) string { return j.Kind }),
 		text(func(j *NewJob) string { return j.Queue }),
+		text((*NewJob).Lane),
 		number(func(j *NewJob) int64 { return int64(j.Priority) }),
 		text(func(j *NewJob) string { return timeText(j.RunAt) }),
 		number(func(j *NewJob) int64 { return j.Delay.Microseconds() }),

@@ -54,11 +54,27 @@ func claim(t *testing.T, c *queue.Claimer, limit int) []queue.Claimed {
 	return jobs
 }
 
-func settle(t *testing.T, db *pg.DB, s ...queue.Settlement) map[uuid.UUID]bool {
+func settle(t *testing.T, db *pg.DB, s ...queue.Settlement) map[queue.Held]queue.State {
 	t.Helper()
-	accepted, err := queue.Settle(t.Context(), db, s)
-	require.NoError(t, err)
-	return accepted
+	var states map[queue.Held]queue.State
+	require.NoError(t, pg.InTx(t.Context(), db, func(tx *sqlx.Tx) (err error) {
+		states, err = queue.Settle(t.Context(), tx, s)
+		return err
+	}))
+	return states
+}
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// held names a claim.
+func held(c queue.Claimed) queue.Held { return queue.Held{JobID: c.ID, Lease: c.Lease} }
+
+// end settles a claim with a state.
+func end(t *testing.T, db *pg.DB, c queue.Claimed, state queue.State) map[queue.Held]queue.State {
+	t.Helper()
+	return settle(t, db, queue.Settlement{
+		JobID: c.ID, Lease: c.Lease, Tenant: c.Tenant, OrderingKey: c.OrderingKey, State: state, Outcome: string(state),
+	})
 }
 
 func count(t *testing.T, db *pg.DB, from string) int {
@@ -128,7 +144,7 @@ func TestSettleEndsRetriesAndReleases(t *testing.T) {
 	require.Equal(t, 1, count(t, db, "attempts WHERE state = 'succeeded'"))
 	require.Equal(t, 1, count(t, db, "attempts WHERE state = 'retrying' AND error = 'no'"))
 	require.Equal(t, 2, count(t, db, "attempts"), "a release leaves no attempt")
-	require.Equal(t, 1, count(t, db, "ready WHERE attempt = 1 AND run_at > now() + interval '59 minutes'"))
+	require.Equal(t, 1, count(t, db, "scheduled WHERE attempt = 1 AND run_at > now() + interval '59 minutes'"))
 
 	again := claim(t, c, 3)
 	require.Len(t, again, 1, "the released job is due at once")
@@ -207,10 +223,10 @@ func TestClaimStartsAtItsPositionAndRewinds(t *testing.T) {
 	late := newJob()
 	enqueue(t, db, late)
 	began := time.Now().Add(-time.Minute)
-	_, err := db.ExecContext(t.Context(), `UPDATE signalstack.ready SET run_at = $1`, began)
+	_, err := db.ExecContext(t.Context(), `UPDATE signalstack.ready SET ready_at = $1`, began)
 	require.NoError(t, err)
 	require.Empty(t, claim(t, c, 10), "before the position")
-	c.Rewind(began)
+	c.Hear(queue.Notice{Kind: queue.NoticeReady, Queue: "default", Lanes: []string{"default"}, At: began})
 	got := claim(t, c, 10)
 	require.Len(t, got, 1)
 	require.Equal(t, late.ID, got[0].ID)
@@ -223,7 +239,7 @@ func TestFullPassFindsWhatThePositionHides(t *testing.T) {
 	enqueue(t, db, newJob())
 	require.Len(t, claim(t, c, 10), 1)
 	enqueue(t, db, newJob())
-	_, err := db.ExecContext(t.Context(), `UPDATE signalstack.ready SET run_at = now() - interval '1 minute'`)
+	_, err := db.ExecContext(t.Context(), `UPDATE signalstack.ready SET ready_at = now() - interval '1 minute'`)
 	require.NoError(t, err)
 	require.Len(t, claim(t, c, 10), 1)
 }
@@ -236,7 +252,7 @@ func TestReleaseOrphansSparesTheKnown(t *testing.T) {
 	mine := claim(t, c, 2)
 	theirs := claim(t, claimer(db), 1)
 	require.Len(t, theirs, 1)
-	n, err := queue.ReleaseOrphans(t.Context(), db, c.Worker, []uuid.UUID{mine[0].ID})
+	n, err := queue.ReleaseOrphans(t.Context(), db, c.Worker, []queue.Held{held(mine[0])})
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
 	require.Equal(t, 1, count(t, db, "ready WHERE attempt = 0 AND lease = 1"))
@@ -257,7 +273,7 @@ func TestReaperRescuesOnlyWhatRanOut(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	reaper := &queue.Reaper{DB: db, Log: slog.New(slog.DiscardHandler), Interval: 20 * time.Millisecond, Lease: 100 * time.Millisecond}
+	reaper := &queue.Reaper{DB: db, Log: discard(), Interval: 20 * time.Millisecond, Lease: 100 * time.Millisecond}
 	done := make(chan error, 1)
 	go func() { done <- reaper.Run(ctx) }()
 	require.Eventually(t, func() bool { return count(t, db, "running") <= 3-len(expire) }, 10*time.Second, 20*time.Millisecond)
@@ -280,7 +296,7 @@ func TestReaperWaitsForAWholeLeaseAfterItsStart(t *testing.T) {
 	require.NoError(t, err)
 	ctx, stop := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer stop()
-	reaper := &queue.Reaper{DB: db, Log: slog.New(slog.DiscardHandler), Interval: 10 * time.Millisecond, Lease: time.Minute}
+	reaper := &queue.Reaper{DB: db, Log: discard(), Interval: 10 * time.Millisecond, Lease: time.Minute}
 	require.NoError(t, reaper.Run(ctx))
 	require.Equal(t, 1, count(t, db, "running"))
 }
@@ -295,10 +311,15 @@ func TestEnqueueNotifiesAfterCommit(t *testing.T) {
 	require.Empty(t, <-heard, "a new connection says that something may have been missed")
 	enqueue(t, db, newJob(func(j *queue.NewJob) { j.Delay = time.Hour }))
 	enqueue(t, db, newJob(), newJob(), newJob(func(j *queue.NewJob) { j.Queue = "email" }))
-	got := []string{<-heard, <-heard}
-	require.Regexp(t, `^(default|email) \d{16}$`, got[0])
-	require.Regexp(t, `^(default|email) \d{16}$`, got[1])
-	require.NotEqual(t, got[0][:5], got[1][:5], "one for each queue, none for the future")
+	got := map[string]queue.Notice{}
+	for range 2 { // one for each queue, none for the future
+		n := queue.ParseNotice(<-heard)
+		require.Equal(t, queue.NoticeReady, n.Kind)
+		require.WithinDuration(t, time.Now(), n.At, time.Minute)
+		got[n.Queue] = n
+	}
+	require.Equal(t, []string{"default"}, got["default"].Lanes)
+	require.Equal(t, []string{"default"}, got["email"].Lanes)
 }
 
 func TestPartitionsAreMadeOnDemandAndByManyAtOnce(t *testing.T) {

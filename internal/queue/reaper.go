@@ -2,9 +2,16 @@ package queue
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
+	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+
+	"github.com/signalstack/signalstack/internal/analytics"
 	"github.com/signalstack/signalstack/internal/pg"
 )
 
@@ -19,16 +26,14 @@ type Reaper struct {
 	since    time.Time // leases before it were seen to
 	calmFrom time.Time // the database has answered ever since
 	lastFull time.Time
+	fullTook time.Duration
 }
-
-// fullReap is how often the reaper reads from the start of the index, for rows
-// that were locked when it passed them.
-const fullReap = 30 * time.Second
 
 // Run reaps until ctx ends.
 func (r *Reaper) Run(ctx context.Context) error {
 	tick := time.NewTicker(r.Interval)
 	defer tick.Stop()
+	r.pass(ctx) // the calm begins now, not at the first tick
 	last := time.Now()
 	for {
 		select {
@@ -50,18 +55,25 @@ func (r *Reaper) Run(ctx context.Context) error {
 // last lease.
 func (r *Reaper) pass(ctx context.Context) {
 	if r.calmFrom.IsZero() {
+		began := time.Now()
 		if err := r.DB.PingContext(ctx); err == nil {
-			r.calmFrom = time.Now()
+			r.calmFrom = began
 		}
 	}
-	if r.calmFrom.IsZero() || time.Since(r.calmFrom) < r.Lease {
+	// A tick may come a little before its time.
+	if r.calmFrom.IsZero() || time.Since(r.calmFrom) < r.Lease-r.Interval/4 {
 		return
 	}
-	if time.Since(r.lastFull) >= fullReap {
-		r.since, r.lastFull = time.Time{}, time.Now()
+	began, full := time.Now(), false
+	if time.Since(r.lastFull) >= fullPassAfter(r.fullTook) {
+		r.since, full = time.Time{}, true
 	}
 	for ctx.Err() == nil {
-		reaped, err := reap(ctx, r.DB, r.since, r.Lease)
+		lost, err := r.anyLost(ctx)
+		var reaped []Reaped
+		if err == nil && lost {
+			reaped, err = reap(ctx, r.DB, r.since, r.Lease)
+		}
 		if err != nil {
 			r.calmFrom = time.Time{}
 			if ctx.Err() == nil {
@@ -75,7 +87,183 @@ func (r *Reaper) pass(ctx context.Context) {
 			r.since = job.LeaseUntil
 		}
 		if len(reaped) < reapBatch {
-			return
+			break
 		}
 	}
+	if full {
+		r.lastFull, r.fullTook = time.Now(), time.Since(began)
+	}
+}
+
+// anyLost keeps a pass that has nothing to do to one small query.
+func (r *Reaper) anyLost(ctx context.Context) (bool, error) {
+	var lost bool
+	err := r.DB.GetContext(ctx, &lost, `
+		SELECT EXISTS (SELECT FROM signalstack.running WHERE lease_until >= $1::timestamptz AND lease_until < now())`, positionText(r.since))
+	if err != nil {
+		return false, fmt.Errorf("look for lost leases: %w", err)
+	}
+	return lost, nil
+}
+
+// Reaped is a job that was taken from a dead worker.
+type Reaped struct {
+	ID          uuid.UUID     `db:"job_id"`
+	Attempt     int           `db:"attempt"`
+	State       State         `db:"state"`   // Retrying, Failed or Canceled
+	Outcome     string        `db:"outcome"` // of the attempt
+	Tenant      string        `db:"tenant"`
+	Kind        string        `db:"kind"`
+	Queue       string        `db:"queue"`
+	EventType   string        `db:"event_type"`
+	EndpointID  uuid.NullUUID `db:"endpoint_id"`
+	OrderingKey string        `db:"ordering_key"`
+	DurationMS  int64         `db:"duration_ms"`
+	LeaseUntil  time.Time     `db:"lease_until"`
+}
+
+// maxCrashes is how many workers a job may take down with it. It is then put away
+// as failed, whatever attempts it has left: the next worker would die as well.
+const maxCrashes = 3
+
+// reapSQL ends expired leases as crashed attempts, in the order of the index
+// running_lease_until from where the last pass stopped. Nothing is reaped while
+// the server is younger than a lease: its workers were cut off by its restart and
+// may still settle. A job with an ordering key is left for a pass that holds the
+// lock of the key.
+const reapSQL = `
+WITH lost AS MATERIALIZED (
+    SELECT r.job_id, r.lease_until
+    FROM signalstack.running AS r
+    JOIN signalstack.jobs AS j ON j.id = r.job_id
+    WHERE r.lease_until >= $1::timestamptz AND r.lease_until < now()
+      AND pg_postmaster_start_time() < now() - $2 * interval '1 millisecond'
+      AND (j.ordering_key = '' OR (j.tenant, j.ordering_key) IN (SELECT * FROM unnest($4::text[], $5::text[])))
+    ORDER BY r.lease_until
+    LIMIT $3
+    FOR UPDATE OF r SKIP LOCKED
+), gone AS (
+    DELETE FROM signalstack.running AS r USING lost WHERE r.job_id = lost.job_id
+    RETURNING r.*
+), wanted AS (
+    DELETE FROM signalstack.cancels AS c USING gone WHERE c.job_id = gone.job_id RETURNING c.job_id
+), judged AS MATERIALIZED (
+    SELECT g.job_id, g.queue, g.lane, g.priority, g.attempt, g.lease, g.worker, g.limited, g.started_at, g.lease_until,
+           CASE WHEN w.job_id IS NOT NULL THEN 'canceled'
+                WHEN g.attempt >= j.max_attempts OR k.crashes + 1 >= $6 THEN 'failed'
+                ELSE 'retrying' END AS state,
+           CASE WHEN g.attempt < j.max_attempts AND k.crashes + 1 >= $6
+                THEN 'Quarantined: ' || $6 || ' workers died or lost the database while they ran this job.'
+                ELSE 'The worker died or lost the database: its lease ran out.' END AS error,
+           (extract(epoch FROM now() - g.started_at) * 1000)::bigint AS duration_ms,
+           j.tenant, j.kind, j.event_type, j.endpoint_id, j.ordering_key
+    FROM gone AS g
+    JOIN signalstack.jobs AS j ON j.id = g.job_id
+    LEFT JOIN wanted AS w ON w.job_id = g.job_id
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS crashes FROM signalstack.attempts AS a WHERE a.job_id = g.job_id AND a.outcome = 'crashed'
+    ) AS k
+), recorded AS (
+    INSERT INTO signalstack.attempts (job_id, lease, attempt, state, outcome, error, worker, started_at, finished_at, duration_ms)
+    SELECT job_id, lease, attempt, state, 'crashed', error, worker, started_at, now(), duration_ms
+    FROM judged
+), due AS (
+    INSERT INTO signalstack.ready (job_id, queue, lane, priority, ready_at, attempt, lease)
+    SELECT job_id, queue, lane, priority, now(), attempt, lease FROM judged WHERE state = 'retrying'
+    RETURNING queue, lane
+), told AS (
+    SELECT signalstack.notify_ready(queue, array_agg(DISTINCT lane))
+    FROM (SELECT queue, lane FROM due UNION SELECT queue, lane FROM judged WHERE limited) AS d GROUP BY queue
+)
+SELECT job_id, attempt, state, 'crashed' AS outcome, tenant, kind, queue, event_type, endpoint_id, ordering_key, duration_ms, lease_until
+FROM judged
+WHERE (SELECT count(*) FROM told) >= 0
+ORDER BY lease_until`
+
+// reapBatch bounds one reap; the next follows at once while there is more.
+const reapBatch = 500
+
+// errStalled says that a reap waited: leases may have run out while it did.
+var errStalled = errors.New("the database stood still")
+
+// reap ends up to reapBatch leases that ran out after since.
+func reap(ctx context.Context, db *pg.DB, since time.Time, grace time.Duration) ([]Reaped, error) {
+	var reaped []Reaped
+	asked := time.Now()
+	err := pg.InTx(ctx, db, func(tx *sqlx.Tx) error {
+		reaped = nil
+		if _, err := tx.ExecContext(ctx, claimSettings); err != nil {
+			return fmt.Errorf("set planner: %w", err)
+		}
+		keys, err := lockLostKeys(ctx, tx, since)
+		if err != nil {
+			return err
+		}
+		// now() is the time of BEGIN. Had that waited for a database that stood still,
+		// live workers could not have extended their leases either.
+		if time.Since(asked) > grace/6 {
+			return errStalled
+		}
+		tenants, names := keyColumns(keys)
+		if err := tx.SelectContext(ctx, &reaped, reapSQL, positionText(since), grace.Milliseconds(), reapBatch, tenants, names, maxCrashes); err != nil {
+			return err
+		}
+		if err := analytics.Record(ctx, tx, reapDeltas(reaped)); err != nil {
+			return err
+		}
+		return endReaped(ctx, tx, reaped)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reap: %w", err)
+	}
+	return reaped, nil
+}
+
+// lockLostKeys locks the ordering keys of lost jobs, before their rows: that is the
+// order in which a settle takes them.
+func lockLostKeys(ctx context.Context, tx *sqlx.Tx, since time.Time) ([]orderingKey, error) {
+	var rows []struct{ Tenant, Key string }
+	err := tx.SelectContext(ctx, &rows, `
+		SELECT DISTINCT j.tenant, j.ordering_key AS key
+		FROM (SELECT job_id FROM signalstack.running WHERE lease_until >= $1::timestamptz AND lease_until < now() ORDER BY lease_until LIMIT $2) AS lost
+		JOIN signalstack.jobs AS j ON j.id = lost.job_id
+		WHERE j.ordering_key <> ''`, positionText(since), reapBatch)
+	if err != nil {
+		return nil, fmt.Errorf("find ordering keys of lost jobs: %w", err)
+	}
+	keys := make([]orderingKey, len(rows))
+	for i, r := range rows {
+		keys[i] = orderingKey{r.Tenant, r.Key}
+	}
+	return keys, lockKeys(ctx, tx, keys)
+}
+
+func endReaped(ctx context.Context, tx *sqlx.Tx, reaped []Reaped) error {
+	var ids pq.StringArray
+	var keys []orderingKey
+	for _, r := range reaped {
+		if r.OrderingKey != "" && r.State.Final() {
+			ids, keys = append(ids, r.ID.String()), append(keys, orderingKey{r.Tenant, r.OrderingKey})
+		}
+	}
+	if err := leave(ctx, tx, ids); err != nil {
+		return err
+	}
+	return advance(ctx, tx, keys)
+}
+
+func reapDeltas(reaped []Reaped) []analytics.Delta {
+	var deltas []analytics.Delta
+	for _, r := range reaped {
+		d := analytics.Delta{
+			Fact: analytics.AttemptEnded, Tenant: r.Tenant, Outcome: r.Outcome, Kind: r.Kind, Queue: r.Queue,
+			Type: r.EventType, EndpointID: r.EndpointID.UUID, Duration: time.Duration(r.DurationMS) * time.Millisecond, Timed: true,
+		}
+		deltas = append(deltas, d)
+		if r.State.Final() {
+			d.Fact, d.Outcome = analytics.JobEnded, string(r.State)
+			deltas = append(deltas, d)
+		}
+	}
+	return deltas
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -40,75 +42,116 @@ const (
 	OutcomePermanent = "permanent" // no further attempt would help
 	OutcomeTimeout   = "timeout"
 	OutcomePanic     = "panic"
-	OutcomeCrashed   = "crashed" // its worker died
+	OutcomeCrashed   = "crashed"  // its worker died
+	OutcomeCanceled  = "canceled" // somebody asked for it
 )
 
 // Settlement ends one claim.
 type Settlement struct {
-	JobID    uuid.UUID
-	Lease    int64
-	State    State         // Succeeded, Failed, Canceled, Retrying or Released
-	Outcome  string        // of the attempt
-	Error    string        // "" on success
-	Delay    time.Duration // before the next attempt, when there is one
-	Duration time.Duration
-	Exchange json.RawMessage // nil: none
+	JobID       uuid.UUID
+	Lease       int64
+	Tenant      string        // of the job
+	OrderingKey string        // of the job
+	State       State         // Succeeded, Failed, Canceled, Retrying or Released
+	Outcome     string        // of the attempt
+	Error       string        // "" on success
+	Delay       time.Duration // before the next attempt, when there is one
+	Duration    time.Duration
+	Exchange    json.RawMessage // nil: none
 }
 
 // settleSQL ends claims whose lease is still theirs: it deletes the running row,
-// appends the attempt and, when the job goes on, makes it ready again. A row of
-// the input whose lease is gone matches nothing and is missing in the answer.
+// appends the attempt and, when the job goes on, makes it ready or schedules it. A
+// job that somebody wants canceled does not go on. A row of the input whose lease
+// is gone matches nothing and is missing in the answer. A lane with a limit is
+// told of, as it has a free place now.
 const settleSQL = `
 WITH given AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bytea[])
              AS g (job_id, lease, state, outcome, error, delay_us, duration_ms, exchange)
-), gone AS (
+), ended AS (
     DELETE FROM signalstack.running AS r USING given AS g
     WHERE r.job_id = g.job_id AND r.lease = g.lease
-    RETURNING r.job_id, r.queue, r.priority, r.attempt, r.lease, r.worker, r.started_at,
+    RETURNING r.job_id, r.queue, r.lane, r.priority, r.attempt, r.lease, r.worker, r.limited, r.started_at,
               g.state, g.outcome, g.error, g.delay_us, g.duration_ms, g.exchange
+), wanted AS (
+    DELETE FROM signalstack.cancels AS c USING ended WHERE c.job_id = ended.job_id RETURNING c.job_id
+), gone AS MATERIALIZED (
+    SELECT ended.*, CASE WHEN state IN ('retrying', 'released') AND wanted.job_id IS NOT NULL THEN 'canceled' ELSE state END AS becomes
+    FROM ended LEFT JOIN wanted ON wanted.job_id = ended.job_id
 ), recorded AS (
     INSERT INTO signalstack.attempts (job_id, lease, attempt, state, outcome, error, worker, started_at, finished_at, duration_ms, exchange)
-    SELECT job_id, lease, attempt, state, outcome, error, worker, started_at, now(), duration_ms, nullif(exchange, '')
+    SELECT job_id, lease, attempt, becomes, CASE WHEN becomes <> state THEN 'canceled' ELSE outcome END, error,
+           worker, started_at, now(), duration_ms, nullif(exchange, '')
     FROM gone
-    WHERE state <> 'released'
-), again AS (
-    INSERT INTO signalstack.ready (job_id, queue, priority, run_at, attempt, lease)
-    SELECT job_id, queue, priority, now() + delay_us * interval '1 microsecond',
-           CASE state WHEN 'released' THEN attempt - 1 ELSE attempt END, lease
+    WHERE becomes <> 'released'
+), later AS (
+    INSERT INTO signalstack.scheduled (job_id, queue, lane, priority, run_at, attempt, lease)
+    SELECT job_id, queue, lane, priority, now() + delay_us * interval '1 microsecond',
+           CASE becomes WHEN 'released' THEN attempt - 1 ELSE attempt END, lease
     FROM gone
-    WHERE state IN ('retrying', 'released')
-    RETURNING queue, run_at
+    WHERE becomes IN ('retrying', 'released') AND delay_us > 0
+    RETURNING run_at
+), due AS (
+    INSERT INTO signalstack.ready (job_id, queue, lane, priority, ready_at, attempt, lease)
+    SELECT job_id, queue, lane, priority, now(),
+           CASE becomes WHEN 'released' THEN attempt - 1 ELSE attempt END, lease
+    FROM gone
+    WHERE becomes IN ('retrying', 'released') AND delay_us <= 0
+    RETURNING queue, lane
 ), told AS (
-    SELECT pg_notify('` + Channel + `', queue || ' ' || (extract(epoch FROM min(run_at)) * 1000000)::bigint)
-    FROM again
-    WHERE run_at <= now()
-    GROUP BY queue
+    SELECT signalstack.notify_ready(queue, array_agg(DISTINCT lane))
+    FROM (SELECT queue, lane FROM due UNION SELECT queue, lane FROM gone WHERE limited) AS d GROUP BY queue
+    UNION ALL
+    SELECT signalstack.notify_scheduled(min(run_at)) FROM later WHERE run_at < now() + interval '2 seconds' HAVING count(*) > 0
 )
-SELECT job_id, (SELECT count(*) FROM told) FROM gone`
+SELECT job_id, lease, becomes AS state, (SELECT count(*) FROM told) AS told FROM gone`
 
-// Settle ends claims in the caller's transaction and gives the ids of those that
-// were still theirs to end. The others are stale: their lease was taken away and
-// another attempt stands.
-func Settle(ctx context.Context, q pg.Querier, all []Settlement) (map[uuid.UUID]bool, error) {
-	rows, err := q.QueryContext(ctx, settleSQL, settleArgs(all)...)
-	if err != nil {
-		return nil, fmt.Errorf("settle %d jobs: %w", len(all), err)
-	}
-	defer func() { _ = rows.Close() }()
-	accepted := make(map[uuid.UUID]bool, len(all))
-	for rows.Next() {
-		var id uuid.UUID
-		var told int
-		if err := rows.Scan(&id, &told); err != nil {
-			return nil, fmt.Errorf("settle %d jobs: %w", len(all), err)
+// Settle ends claims in the caller's transaction and gives the states that the jobs
+// of those are in that were still theirs to end. The others are stale: their lease
+// was taken away and another attempt stands.
+func Settle(ctx context.Context, q pg.Querier, all []Settlement) (map[Held]State, error) {
+	keyed := map[uuid.UUID]orderingKey{}
+	for _, s := range all {
+		if s.OrderingKey != "" {
+			keyed[s.JobID] = orderingKey{s.Tenant, s.OrderingKey}
 		}
-		accepted[id] = true
 	}
-	if err := rows.Err(); err != nil {
+	if err := lockKeys(ctx, q, slices.Collect(maps.Values(keyed))); err != nil {
+		return nil, err
+	}
+	var rows []struct {
+		Held
+		State State `db:"state"`
+		Told  int   `db:"told"`
+	}
+	if err := q.SelectContext(ctx, &rows, settleSQL, settleArgs(all)...); err != nil {
 		return nil, fmt.Errorf("settle %d jobs: %w", len(all), err)
 	}
-	return accepted, nil
+	states := make(map[Held]State, len(rows))
+	var ended []uuid.UUID
+	for _, r := range rows {
+		states[r.Held] = r.State
+		if r.State.Final() {
+			ended = append(ended, r.JobID)
+		}
+	}
+	return states, endOrdered(ctx, q, keyed, ended)
+}
+
+// endOrdered lets the next jobs of the keys come whose first has ended.
+func endOrdered(ctx context.Context, q pg.Querier, keyed map[uuid.UUID]orderingKey, ended []uuid.UUID) error {
+	var ids pq.StringArray
+	var keys []orderingKey
+	for _, id := range ended {
+		if k, ok := keyed[id]; ok {
+			ids, keys = append(ids, id.String()), append(keys, k)
+		}
+	}
+	if err := leave(ctx, q, ids); err != nil {
+		return err
+	}
+	return advance(ctx, q, keys)
 }
 
 func settleArgs(all []Settlement) []any {

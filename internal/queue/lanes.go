@@ -1,0 +1,285 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/lib/pq"
+
+	"github.com/signalstack/signalstack/internal/pg"
+)
+
+// lanes is what a claimer knows of the lanes of its queue. Lanes that may have jobs
+// stand in a ring and are served in turn.
+type lanes struct {
+	byName map[string]*lane
+	ring   []*lane // that may have jobs, the next to be served first
+	found  int     // where the last search for lanes with missed jobs ended
+	// blocked is until when the limit of the whole queue lets nothing be claimed.
+	blocked time.Time
+}
+
+// lane is one of them.
+type lane struct {
+	name   string
+	since  [LowestPriority]time.Time // by priority: jobs that were ready before it were seen to
+	inRing bool
+	weight int
+	// notBefore is when its rate allows the next claim.
+	notBefore time.Time
+	idleSince time.Time // when it left the ring
+}
+
+// pick is a lane in a claim and how many of its jobs are asked for.
+type pick struct {
+	lane *lane
+	take int
+}
+
+func newLanes() lanes { return lanes{byName: map[string]*lane{}} }
+
+const (
+	// maxPicks bounds the lanes of one claim.
+	maxPicks = 200
+	// positionSlack is how far before the last claimed job the next claim starts. It
+	// covers transactions that were open while it read; longer ones announce
+	// themselves by notification.
+	positionSlack = time.Second
+	// forgetAfter is how long a lane without jobs is remembered.
+	forgetAfter = 10 * time.Minute
+)
+
+// wake puts a lane into the ring and makes its next claim start no later than at;
+// the zero time leaves its position.
+func (l *lanes) wake(name string, at time.Time) {
+	l.blocked = time.Time{}
+	found := l.byName[name]
+	if found == nil {
+		found = &lane{name: name, weight: 1}
+		l.byName[name] = found
+	}
+	if !at.IsZero() {
+		found.rewind(at)
+	}
+	if !found.inRing {
+		found.inRing = true
+		l.ring = append(l.ring, found)
+	}
+}
+
+func (l *lane) rewind(at time.Time) {
+	for i, since := range l.since {
+		if at.Before(since) {
+			l.since[i] = at
+		}
+	}
+}
+
+// wakeAll wakes every lane that is known: one of them has jobs.
+func (l *lanes) wakeAll(at time.Time) {
+	for name := range l.byName {
+		l.wake(name, at)
+	}
+}
+
+// rewind makes every lane be read from its start, and forgets those that have long
+// had nothing.
+func (l *lanes) rewind() {
+	for name, lane := range l.byName {
+		if !lane.inRing && time.Since(lane.idleSince) > forgetAfter {
+			delete(l.byName, name)
+			continue
+		}
+		lane.since = [LowestPriority]time.Time{}
+		l.wake(name, time.Time{})
+	}
+}
+
+func (l *lanes) setWeights(controls map[string]Control) {
+	for name, lane := range l.byName {
+		lane.weight = max(1, controls[name].Weight)
+	}
+	for name, c := range controls {
+		if l.byName[name] == nil && name != wholeQueue {
+			l.byName[name] = &lane{name: name, weight: max(1, c.Weight), idleSince: time.Now()}
+		}
+	}
+}
+
+// pick chooses the lanes of a claim in turn and shares the limit among them by
+// weight. Every lane gets one job at least, while the limit lasts.
+func (l *lanes) pick(limit int) []*pick {
+	var picks []*pick
+	weights, now := 0, time.Now()
+	for _, lane := range l.ring {
+		if len(picks) == min(limit, maxPicks) {
+			break
+		}
+		if lane.notBefore.After(now) {
+			continue
+		}
+		picks = append(picks, &pick{lane: lane})
+		weights += lane.weight
+	}
+	for _, p := range picks {
+		p.take = max(1, (limit*p.lane.weight+weights-1)/weights)
+	}
+	return picks
+}
+
+// served takes in what a claim of up to limit jobs gave: positions move on, lanes
+// that have had their turn go to the end, and lanes that gave less than was asked
+// have no more. Where the limit ended the claim, the last lane that gave jobs may
+// have more, and those after it were not reached.
+func (l *lanes) served(picks []*pick, limit int, jobs []Claimed) {
+	got := map[string]int{}
+	for i := range jobs {
+		j := &jobs[i]
+		got[j.Lane]++
+		if lane := l.byName[j.Lane]; lane != nil {
+			lane.advance(j)
+		}
+	}
+	last := len(picks)
+	if len(jobs) >= limit {
+		for i, p := range picks {
+			if got[p.lane.name] > 0 {
+				last = i
+			}
+		}
+	}
+	turned := map[*lane]bool{}
+	for i, p := range picks {
+		if i > last || p.take == 0 {
+			continue
+		}
+		turned[p.lane] = true
+		if i < last && got[p.lane.name] < p.take {
+			l.leave(p.lane)
+		}
+	}
+	l.turn(turned)
+}
+
+// leave takes a lane out of the ring until it is woken or found to have jobs.
+func (l *lanes) leave(lane *lane) { lane.inRing, lane.idleSince = false, time.Now() }
+
+// turn moves lanes that were served to the end of the ring, or out of it.
+func (l *lanes) turn(turned map[*lane]bool) {
+	rest, served := l.ring[:0:0], []*lane(nil)
+	for _, lane := range l.ring {
+		switch {
+		case !lane.inRing:
+		case turned[lane]:
+			served = append(served, lane)
+		default:
+			rest = append(rest, lane)
+		}
+	}
+	l.ring = append(rest, served...)
+}
+
+// advance moves a priority's position to a claimed job. Jobs before it that were
+// skipped are in other hands; should those let go, the job comes back as one that
+// is newly ready, or the next full pass finds it.
+func (l *lane) advance(j *Claimed) {
+	p := j.Priority - 1
+	if at := j.ReadyAt.Add(-positionSlack); at.After(l.since[p]) {
+		l.since[p] = at
+	}
+}
+
+// next is the time until a lane of the ring may be served: 0 is now, and a very
+// long time means that there is none.
+func (l *lanes) next(now time.Time) time.Duration {
+	wait := time.Duration(math.MaxInt64)
+	for _, lane := range l.ring {
+		wait = min(wait, max(0, lane.notBefore.Sub(now)))
+	}
+	return max(wait, l.blocked.Sub(now))
+}
+
+const (
+	// searched bounds how many known lanes one search looks into.
+	searched = 1000
+	// foundMost bounds how many lanes one search finds.
+	foundMost = 1000
+)
+
+// findLanes finds lanes that have jobs although nobody told us: known ones from
+// their positions, some of them in each search, and unknown ones in the gaps
+// between the known, so that the dead rows of a known lane are not walked over.
+func findLanes(ctx context.Context, q pg.Querier, queue string, l *lanes) ([]string, error) {
+	idle, gapsLo, gapsHi := l.toSearch()
+	names := make(pq.StringArray, len(idle))
+	var since [LowestPriority]pq.StringArray
+	for i, lane := range idle {
+		names[i] = lane.name
+		for at := range since {
+			since[at] = append(since[at], positionText(lane.since[at]))
+		}
+	}
+	var found []string
+	// Both halves go down the index ready_claim, once for each lane and priority and
+	// once for each gap and each lane found in it.
+	err := q.SelectContext(ctx, &found, `
+		WITH RECURSIVE gap AS (
+		    SELECT (SELECT min(r.lane) FROM signalstack.ready AS r WHERE r.queue = $1 AND r.lane > g.lo AND r.lane < g.hi) AS lane, g.hi
+		    FROM unnest($7::text[], $8::text[]) AS g (lo, hi)
+		    UNION ALL
+		    SELECT (SELECT min(r.lane) FROM signalstack.ready AS r WHERE r.queue = $1 AND r.lane > gap.lane AND r.lane < gap.hi), gap.hi
+		    FROM gap WHERE gap.lane IS NOT NULL
+		)
+		SELECT k.lane
+		FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[]) AS k (lane, since1, since2, since3, since4)
+		WHERE EXISTS (SELECT FROM signalstack.ready AS r WHERE r.queue = $1 AND r.lane = k.lane AND r.priority = 1 AND r.ready_at >= k.since1)
+		   OR EXISTS (SELECT FROM signalstack.ready AS r WHERE r.queue = $1 AND r.lane = k.lane AND r.priority = 2 AND r.ready_at >= k.since2)
+		   OR EXISTS (SELECT FROM signalstack.ready AS r WHERE r.queue = $1 AND r.lane = k.lane AND r.priority = 3 AND r.ready_at >= k.since3)
+		   OR EXISTS (SELECT FROM signalstack.ready AS r WHERE r.queue = $1 AND r.lane = k.lane AND r.priority = 4 AND r.ready_at >= k.since4)
+		UNION ALL
+		(SELECT lane FROM gap WHERE lane IS NOT NULL LIMIT $9)`,
+		queue, names, since[0], since[1], since[2], since[3], gapsLo, gapsHi, foundMost)
+	if err != nil {
+		return nil, fmt.Errorf("look for lanes of %s: %w", queue, err)
+	}
+	return found, nil
+}
+
+// The bounds of all names: tenants begin with a letter or a digit.
+const (
+	beforeAll = ""
+	afterAll  = "~"
+)
+
+// toSearch gives the known lanes outside the ring that are next to be looked into,
+// and the gaps between those and their neighbours.
+func (l *lanes) toSearch() (idle []*lane, lo, hi pq.StringArray) {
+	known := make([]string, 0, len(l.byName))
+	for name := range l.byName {
+		known = append(known, name)
+	}
+	slices.Sort(known)
+	if l.found >= len(known) {
+		l.found = 0
+	}
+	first, last := l.found, min(len(known), l.found+searched)
+	l.found = last
+	at := beforeAll
+	if first > 0 {
+		at = known[first-1]
+	}
+	for _, name := range known[first:last] {
+		lo, hi, at = append(lo, at), append(hi, name), name
+		if lane := l.byName[name]; !lane.inRing {
+			idle = append(idle, lane)
+		}
+	}
+	end := afterAll
+	if last < len(known) {
+		end = known[last]
+	}
+	return idle, append(lo, at), append(hi, end)
+}

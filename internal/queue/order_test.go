@@ -1,0 +1,303 @@
+package queue_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
+	"github.com/stretchr/testify/require"
+
+	"github.com/signalstack/signalstack/internal/fault"
+	"github.com/signalstack/signalstack/internal/pg"
+	"github.com/signalstack/signalstack/internal/queue"
+)
+
+func keyed(key string) func(*queue.NewJob) {
+	return func(j *queue.NewJob) { j.OrderingKey = key }
+}
+
+func TestJobsOfAnOrderingKeyRunOneAfterTheOther(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	a := []queue.NewJob{newJob(keyed("a")), newJob(keyed("a")), newJob(keyed("a"))}
+	b := newJob(keyed("b"))
+	enqueue(t, db, a[0], a[1], b)
+	enqueue(t, db, a[2])
+	c := claimer(db)
+	got := claim(t, c, 10)
+	require.Len(t, got, 2, "the first of each key")
+
+	first := got[0]
+	if first.ID == b.ID {
+		first = got[1]
+	}
+	settle(t, db, queue.Settlement{
+		JobID: first.ID, Lease: first.Lease, Tenant: first.Tenant, OrderingKey: "a", State: queue.Retrying, Outcome: queue.OutcomeError, Delay: time.Hour,
+	})
+	require.Empty(t, claim(t, c, 10), "an attempt that is tried again keeps its place")
+	_, err := db.ExecContext(t.Context(), `UPDATE signalstack.scheduled SET run_at = now() - interval '1 second'`)
+	require.NoError(t, err)
+	promoteAll(t, db)
+	again := claim(t, c, 10)
+	require.Len(t, again, 1)
+	require.Equal(t, a[0].ID, again[0].ID)
+	end(t, db, again[0], queue.Failed)
+	next := claim(t, c, 10)
+	require.Len(t, next, 1)
+	require.Equal(t, a[1].ID, next[0].ID, "a failed one does not block the others")
+	end(t, db, next[0], queue.Succeeded)
+	require.Equal(t, a[2].ID, claim(t, c, 10)[0].ID)
+}
+
+// promoteAll makes ready what is due.
+func promoteAll(t *testing.T, db *pg.DB) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	p := queue.NewPromoter(db, discard())
+	done := make(chan struct{})
+	go func() { _ = p.Run(ctx); close(done) }()
+	require.Eventually(t, func() bool { return count(t, db, "scheduled WHERE run_at <= now()") == 0 }, 10*time.Second, 5*time.Millisecond)
+	stop()
+	<-done
+}
+
+// TestOrderHoldsAmongManyWritersAndWorkers enqueues and works one key from all
+// sides: never two at once, each once, in the order of their coming.
+func TestOrderHoldsAmongManyWritersAndWorkers(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	const writers, each = 4, 25
+	var mu sync.Mutex
+	var ran []uuid.UUID
+	running := 0
+	var wg sync.WaitGroup
+	for range writers {
+		wg.Go(func() {
+			for range each {
+				_ = pg.InTx(context.Background(), db, func(tx *sqlx.Tx) error {
+					return queue.Enqueue(context.Background(), tx, []queue.NewJob{newJob(keyed("k"))})
+				})
+			}
+		})
+	}
+	for range 4 {
+		wg.Go(func() {
+			c := claimer(db)
+			for {
+				mu.Lock()
+				finished := len(ran) == writers*each
+				mu.Unlock()
+				if finished {
+					return
+				}
+				got, err := c.Claim(context.Background(), 3)
+				if err != nil {
+					return
+				}
+				for _, j := range got {
+					mu.Lock()
+					running++
+					overlap := running > 1
+					ran = append(ran, j.ID)
+					running--
+					mu.Unlock()
+					if overlap {
+						t.Error("two of one key at once")
+					}
+					state := queue.Succeeded
+					if rand.IntN(5) == 0 {
+						state = queue.Failed
+					}
+					end(t, db, j, state)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	var came []uuid.UUID
+	require.NoError(t, db.SelectContext(t.Context(), &came, `SELECT job_id FROM signalstack.attempts ORDER BY finished_at, job_id`))
+	require.Len(t, ran, writers*each)
+	require.ElementsMatch(t, came, ran)
+	require.Equal(t, 0, count(t, db, "ordered"))
+}
+
+func TestWaitingJobIsCanceledAtOnce(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	jobs := map[string]queue.NewJob{
+		"ready": newJob(), "scheduled": newJob(func(j *queue.NewJob) { j.Delay = time.Hour }),
+	}
+	head, blocked, tail := newJob(keyed("k")), newJob(keyed("k")), newJob(keyed("k"))
+	enqueue(t, db, jobs["ready"], jobs["scheduled"], head, blocked, tail)
+	for name, j := range jobs {
+		state, err := queue.Cancel(t.Context(), db, j.ID)
+		require.NoError(t, err, name)
+		require.Equal(t, queue.Canceled, state)
+		_, err = queue.Cancel(t.Context(), db, j.ID)
+		require.Equal(t, fault.Conflict, fault.As(err).Kind, "it has ended")
+	}
+	_, err := queue.Cancel(t.Context(), db, blocked.ID)
+	require.NoError(t, err)
+	_, err = queue.Cancel(t.Context(), db, head.ID)
+	require.NoError(t, err)
+	got := claim(t, claimer(db), 10)
+	require.Len(t, got, 1, "the next of the key comes")
+	require.Equal(t, tail.ID, got[0].ID)
+	require.Equal(t, 4, count(t, db, "attempts WHERE state = 'canceled' AND worker IS NULL"))
+	_, err = queue.Cancel(t.Context(), db, uuid.New())
+	require.Equal(t, fault.NotFound, fault.As(err).Kind)
+}
+
+func TestRunningJobThatIsToBeCanceledDoesNotGoOn(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	enqueue(t, db, newJob(), newJob(), newJob())
+	got := claim(t, claimer(db), 3)
+	var ids []uuid.UUID
+	for _, j := range got {
+		state, err := queue.Cancel(t.Context(), db, j.ID)
+		require.NoError(t, err)
+		require.Equal(t, queue.Running, state, "its worker is asked")
+		ids = append(ids, j.ID)
+	}
+	wanted, err := queue.Wanted(t.Context(), db, append(ids, uuid.New()))
+	require.NoError(t, err)
+	require.ElementsMatch(t, ids, wanted)
+	require.Equal(t, queue.Canceled, end(t, db, got[0], queue.Retrying)[held(got[0])])
+	require.Equal(t, queue.Canceled, end(t, db, got[1], queue.Released)[held(got[1])])
+	require.Equal(t, queue.Succeeded, end(t, db, got[2], queue.Succeeded)[held(got[2])], "it was done before it heard")
+	require.Equal(t, 0, count(t, db, "cancels"))
+	require.Equal(t, 0, count(t, db, "ready")+count(t, db, "scheduled"))
+}
+
+func TestEndedJobIsTakenUpAgain(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	plain, ordered := newJob(func(j *queue.NewJob) { j.MaxAttempts = 1 }), newJob(keyed("k"))
+	enqueue(t, db, plain, ordered)
+	c := claimer(db)
+	require.Equal(t, fault.Conflict, fault.As(queue.Retry(t.Context(), db, plain.ID)).Kind, "it has not ended")
+	for _, j := range claim(t, c, 2) {
+		require.Equal(t, fault.Conflict, fault.As(queue.Retry(t.Context(), db, j.ID)).Kind)
+		end(t, db, j, queue.Failed)
+	}
+	var wg sync.WaitGroup
+	errs := make([]error, 4)
+	for i := range errs {
+		wg.Go(func() { errs[i] = queue.Retry(context.Background(), db, []uuid.UUID{plain.ID, ordered.ID}[i%2]) })
+	}
+	wg.Wait()
+	conflicts := 0
+	for _, err := range errs {
+		if err != nil {
+			require.Equal(t, fault.Conflict, fault.As(err).Kind, "%v", err)
+			conflicts++
+		}
+	}
+	require.Equal(t, 2, conflicts, "each once")
+	again := claim(t, c, 10)
+	require.Len(t, again, 2)
+	for _, j := range again {
+		require.Equal(t, 1, j.Attempt, "all attempts are before it")
+		require.Equal(t, int64(2), j.Lease, "and no old one can write")
+	}
+}
+
+func TestWaitingJobCanBeChanged(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	first, second := newJob(), newJob()
+	enqueue(t, db, first, second)
+	c := claimer(db)
+	require.NoError(t, queue.Change{Priority: number(1)}.Apply(t.Context(), db, second.ID))
+	later := time.Now().Add(time.Hour)
+	require.NoError(t, queue.Change{RunAt: &later}.Apply(t.Context(), db, first.ID))
+	got := claim(t, c, 10)
+	require.Len(t, got, 1)
+	require.Equal(t, second.ID, got[0].ID)
+	require.Equal(t, 1, got[0].Priority)
+	now := time.Now().Add(-time.Second)
+	require.NoError(t, queue.Change{RunAt: &now}.Apply(t.Context(), db, first.ID))
+	require.Len(t, claim(t, c, 10), 1)
+	require.Equal(t, "job_running", fault.As(queue.Change{Priority: number(1)}.Apply(t.Context(), db, second.ID)).Code)
+	end(t, db, got[0], queue.Succeeded)
+	require.Equal(t, "job_ended", fault.As(queue.Change{Priority: number(1)}.Apply(t.Context(), db, second.ID)).Code)
+}
+
+func TestScheduledJobsBecomeReadyInTime(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	ctx, stop := context.WithCancel(t.Context())
+	p := queue.NewPromoter(db, discard())
+	done := make(chan struct{})
+	go func() { _ = p.Run(ctx); close(done) }()
+	defer func() { stop(); <-done }()
+	enqueue(t, db, newJob(func(j *queue.NewJob) { j.Delay = time.Hour }))
+	for _, delay := range []time.Duration{20 * time.Millisecond, 200 * time.Millisecond} {
+		at := time.Now().Add(delay)
+		enqueue(t, db, newJob(func(j *queue.NewJob) { j.Delay = delay }))
+		p.Wake(at)
+		require.Eventually(t, func() bool { return count(t, db, "ready") == 1 }, 10*time.Second, time.Millisecond)
+		require.GreaterOrEqual(t, time.Since(at), -5*time.Millisecond)
+		require.Less(t, time.Since(at), 500*time.Millisecond)
+		require.Len(t, claim(t, claimer(db), 10), 1)
+	}
+	require.Equal(t, 1, count(t, db, "scheduled"))
+}
+
+func TestJobThatKillsItsWorkersIsPutAway(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	poison := newJob(func(j *queue.NewJob) { j.MaxAttempts = 100 })
+	enqueue(t, db, poison)
+	reaper := &queue.Reaper{DB: db, Log: discard(), Interval: 5 * time.Millisecond, Lease: 30 * time.Millisecond}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { _ = reaper.Run(ctx); close(done) }()
+	defer func() { stop(); <-done }()
+	for range 3 {
+		require.Eventually(t, func() bool { return len(claim(t, claimer(db), 1)) == 1 }, 10*time.Second, 5*time.Millisecond)
+		_, err := db.ExecContext(t.Context(), `UPDATE signalstack.running SET lease_until = now() - interval '1 second'`)
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return count(t, db, "running") == 0 }, 10*time.Second, 5*time.Millisecond)
+	}
+	require.Equal(t, 0, count(t, db, "ready"))
+	require.Equal(t, 1, count(t, db, "attempts WHERE state = 'failed' AND error LIKE 'Quarantined:%'"))
+}
+
+func TestOneWorkerLeadsAndAnotherTakesOver(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	leading := make(chan uuid.UUID, 10)
+	lead := func(ctx context.Context) (uuid.UUID, chan struct{}) {
+		l := &queue.Leader{DB: db, Log: discard(), Duty: "test", Worker: uuid.New(), Lease: 300 * time.Millisecond}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_ = l.Run(ctx, func(ctx context.Context) error {
+				leading <- l.Worker
+				<-ctx.Done()
+				return nil
+			})
+		}()
+		return l.Worker, done
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	first, done := lead(ctx)
+	require.Equal(t, first, <-leading)
+	other, stopOther := context.WithCancel(t.Context())
+	second, otherDone := lead(other)
+	stop()
+	<-done
+	require.Equal(t, second, <-leading, "given up at the end")
+	_, err := db.ExecContext(t.Context(), `UPDATE signalstack.leaders SET worker = $1, lease_until = now() + interval '400 milliseconds'`, uuid.New())
+	require.NoError(t, err)
+	require.Equal(t, second, <-leading, "taken over when it ran out")
+	stopOther()
+	<-otherDone
+}
