@@ -11,6 +11,8 @@ func newMigrateCmd() *cobra.Command {
 		Use:   "migrate",
 		Short: "Change the schema of a database",
 		Long:  "Change the schema of a database. Several may start at once: one migrates, the others wait.",
+		Args:  knownCommand,
+		RunE:  nameACommand,
 	}
 	for _, sub := range []struct{ verb, short string }{
 		{"up", "Apply every migration that is missing"},

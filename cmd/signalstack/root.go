@@ -23,16 +23,8 @@ func newRootCmd(cut <-chan struct{}) *cobra.Command {
 		Long:          "SignalStack takes events, turns them into jobs by rules and runs the jobs with retries\nuntil each is done or visibly given up on. PostgreSQL is all it needs; \"signalstack all\"\nbrings its own.",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usageError{fmt.Errorf("there is no command %q; see: signalstack --help", args[0])}
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_ = cmd.Help()
-			return usageError{errors.New("name a command")}
-		},
+		Args:          knownCommand,
+		RunE:          nameACommand,
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see: %s --help", err, cmd.CommandPath())}
@@ -77,6 +69,20 @@ func newLogger(cfg config.Config) *slog.Logger {
 		return slog.New(tint.NewTextHandler(os.Stderr, &tint.Options{Level: cfg.LogLevel, NoColor: !color, TimeFormat: "15:04:05.000"}))
 	}
 	return slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: cfg.LogLevel}))
+}
+
+// knownCommand and nameACommand make a command that only groups others refuse to
+// do nothing.
+func knownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("there is no command %q; see: %s --help", args[0], cmd.CommandPath())}
+	}
+	return nil
+}
+
+func nameACommand(cmd *cobra.Command, _ []string) error {
+	_ = cmd.Help()
+	return usageError{errors.New("name a command")}
 }
 
 func noArgs(cmd *cobra.Command, args []string) error {

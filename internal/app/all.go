@@ -26,7 +26,12 @@ func RunAll(ctx context.Context, opt Options) (err error) {
 	if opt.Config.Addr == "" {
 		opt.Config.Addr = "127.0.0.1:8080"
 	}
-	if opt.Config.DatabaseURL == "" {
+	if opt.Config.Ephemeral && opt.Config.DatabaseURL != "" {
+		opt.Log.InfoContext(ctx, "leaving the database of DATABASE_URL alone: what is ephemeral gets one of its own")
+		opt.Config.DatabaseURL, opt.Config.DirectURL = "", ""
+	}
+	private := opt.Config.DatabaseURL == ""
+	if private {
 		server, err := devpg.Start(ctx, devpg.Config{
 			DataDir: opt.Config.DataDir, Ephemeral: opt.Config.Ephemeral, BinDir: opt.Config.PGBin,
 			Download: opt.Config.DownloadPostgres, Mirror: opt.Config.PostgresMirror,
@@ -41,7 +46,9 @@ func RunAll(ctx context.Context, opt Options) (err error) {
 		ctx, stop = endWith(ctx, server, opt)
 		defer stop()
 	}
-	if opt.Config.SecretKey == "" {
+	// On a database that others may use, a key of this machine would be one they do
+	// not have.
+	if private && opt.Config.SecretKey == "" {
 		if opt.Config.SecretKey, err = secretKey(opt); err != nil {
 			return err
 		}

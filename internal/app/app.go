@@ -138,15 +138,19 @@ func (a *App) close() {
 	}
 }
 
-// awaitSchema waits for the database and refuses one that is too old.
+// awaitSchema waits for the database and refuses one that is too old, or whose
+// secrets were sealed with another key: each delivery would fail.
 func (a *App) awaitSchema(ctx context.Context) error {
 	for try := 0; ; try++ {
 		err := pg.CheckSchema(ctx, a.db)
-		if err == nil || errors.Is(err, pg.ErrOldSchema) || !pg.IsAway(err) {
-			return err
-		}
 		if ctx.Err() != nil {
-			return nil
+			return nil // told to stop while it waited
+		}
+		if err == nil {
+			return a.endpoints.CheckKey(ctx)
+		}
+		if errors.Is(err, pg.ErrOldSchema) || !pg.IsAway(err) {
+			return err
 		}
 		if try%10 == 0 {
 			a.log.WarnContext(ctx, "waiting for the database", "error", err)

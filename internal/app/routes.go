@@ -5,6 +5,7 @@ import (
 	"github.com/signalstack/signalstack/internal/events"
 	"github.com/signalstack/signalstack/internal/httpapi"
 	"github.com/signalstack/signalstack/internal/jobs"
+	"github.com/signalstack/signalstack/internal/queues"
 	"github.com/signalstack/signalstack/internal/rules"
 )
 
@@ -14,6 +15,7 @@ func (a *App) routes(api *httpapi.API, acceptor *events.Acceptor, operators *job
 	a.healthRoutes(api)                                // GET /health /livez /readyz
 	acceptor.Routes(api)                               // POST /events
 	operators.Routes(api)                              // POST GET /jobs, GET /jobs/{id}
+	(&queues.API{DB: a.db}).Routes(api)                // /queues, /limits
 	(&rules.API{DB: a.db, Kinds: a.kinds}).Routes(api) // /rules
 	a.endpoints.Routes(api)                            // /endpoints
 	analytics.Routes(api, a.db)                        // GET /analytics/summary, /analytics/timeseries

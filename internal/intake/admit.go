@@ -83,6 +83,12 @@ func (r *Request[T]) collides(taken map[idempotency.Key]bool) bool {
 			}
 			keys = append(keys, k.Key)
 		}
+		if item.Alone != (idempotency.Key{}) {
+			if taken[item.Alone] {
+				return true
+			}
+			keys = append(keys, item.Alone)
+		}
 	}
 	for _, k := range keys {
 		taken[k] = true

@@ -113,6 +113,13 @@ func refuseTwice[T any](items []*Item[T]) error {
 			}
 			seen[k.Key] = true
 		}
+		if item.Alone == (idempotency.Key{}) {
+			continue
+		}
+		if seen[item.Alone] {
+			return fault.InvalidField("/"+strconv.Itoa(i), "uses a unique key that stands in this array before")
+		}
+		seen[item.Alone] = true
 	}
 	return nil
 }

@@ -17,6 +17,9 @@ import (
 type Item[T any] struct {
 	Value T
 	Keys  []idempotency.Reservation
+	// Alone names what no other item of the same transaction may have to do with; the
+	// zero key is nothing. The later item is then committed after the first.
+	Alone idempotency.Key
 
 	verdict verdict
 	answer  []byte
@@ -48,6 +51,8 @@ type Steps[T any] struct {
 	// Prepare settles what only the database knows, such as its time, before the
 	// answers are rendered. It sees all items, also those that turn out replayed.
 	Prepare func(context.Context, *sqlx.Tx, []T) error
+	// Resolve settles the fresh items, before they are rendered; may be nil.
+	Resolve func(context.Context, *sqlx.Tx, []T) error
 	// Render makes the answer of an item that will be written.
 	Render func(T) []byte
 	// Write stores fresh items.
@@ -210,18 +215,25 @@ func (in *Intake[T]) storeInTx(ctx context.Context, tx *sqlx.Tx, requests []*Req
 		return nil, err
 	}
 	var values []T
-	var wanted []idempotency.Reservation
+	var taken []*Item[T]
 	for _, r := range requests {
 		for _, item := range r.Items {
-			if item.verdict != fresh {
-				continue
+			if item.verdict == fresh {
+				values, taken = append(values, item.Value), append(taken, item)
 			}
-			item.answer = in.steps.Render(item.Value)
-			values = append(values, item.Value)
-			for _, k := range item.Keys {
-				k.Answer = item.answer
-				wanted = append(wanted, k)
-			}
+		}
+	}
+	if in.steps.Resolve != nil {
+		if err := in.steps.Resolve(ctx, tx, values); err != nil {
+			return nil, err
+		}
+	}
+	var wanted []idempotency.Reservation
+	for _, item := range taken {
+		item.answer = in.steps.Render(item.Value)
+		for _, k := range item.Keys {
+			k.Answer = item.answer
+			wanted = append(wanted, k)
 		}
 	}
 	if err := reserve(ctx, tx, wanted, in.ttl); err != nil {

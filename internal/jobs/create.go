@@ -20,8 +20,11 @@ const keyScope = "jobs"
 
 // creation is a job on its way in, with the database's time of its transaction.
 type creation struct {
-	job queue.NewJob
-	now time.Time
+	job    queue.NewJob
+	now    time.Time
+	unique *Unique
+	// existing is the answer when another job is kept in place of this one.
+	existing []byte
 }
 
 // NewIntake makes the way in for jobs that clients create.
@@ -33,15 +36,18 @@ func NewIntake(db *pg.DB, cfg intake.Config) *intake.Intake[*creation] {
 				return err
 			}
 			for _, c := range all {
-				c.now = now
+				c.now, c.existing = now, nil
 			}
 			return nil
 		},
-		Render: func(c *creation) []byte { return c.render() },
+		Resolve: resolveUnique,
+		Render:  (*creation).render,
 		Write: func(ctx context.Context, tx *sqlx.Tx, fresh []*creation) error {
-			jobs := make([]queue.NewJob, len(fresh))
-			for i, c := range fresh {
-				jobs[i] = c.job
+			jobs := make([]queue.NewJob, 0, len(fresh))
+			for _, c := range fresh {
+				if c.existing == nil {
+					jobs = append(jobs, c.job)
+				}
 			}
 			return Write(ctx, tx, jobs)
 		},
@@ -65,6 +71,9 @@ func Write(ctx context.Context, tx *sqlx.Tx, jobs []queue.NewJob, also ...analyt
 
 // render gives the job as GET /jobs/{id} would right after the commit.
 func (c *creation) render() []byte {
+	if c.existing != nil {
+		return c.existing
+	}
 	j := c.job
 	due := j.RunAt
 	if due.IsZero() {
@@ -74,6 +83,7 @@ func (c *creation) render() []byte {
 		Record: Record{
 			ID: j.ID, Tenant: j.Tenant, Kind: j.Kind, Queue: j.Queue, State: queue.Pending, Priority: j.Priority,
 			MaxAttempts: j.MaxAttempts, RunAt: due.UTC(), Timeout: j.Timeout.String(), OrderingKey: j.OrderingKey,
+			LimitKey:  j.LimitKey,
 			CreatedAt: c.now.UTC(),
 		},
 		Payload: j.Payload, Retry: httpapi.JSON(j.Retry), Attempts: []Attempt{},

@@ -41,6 +41,7 @@ func (a *API) Routes(api *httpapi.API) {
 		OperationID: "get-job", Method: http.MethodGet, Path: "/jobs/{id}", Tags: []string{"jobs"},
 		Summary: "Get one job with its attempts",
 	}, a.get)
+	a.operateRoutes(api)
 }
 
 func (a *API) create(ctx context.Context, in *intake.CreateIn, body httpapi.Batch[NewJob]) (*intake.CreateOut[Detailed], error) {
@@ -54,7 +55,10 @@ func (a *API) create(ctx context.Context, in *intake.CreateIn, body httpapi.Batc
 			continue
 		}
 		tenant := firstOf(given.Value.Tenant, httpapi.Tenant(ctx))
-		items[i] = &intake.Item[*creation]{Value: &creation{job: a.Kinds.Build(given.Value, tenant)}}
+		items[i] = &intake.Item[*creation]{Value: &creation{job: a.Kinds.Build(given.Value, tenant), unique: given.Value.Unique}}
+		if u := given.Value.Unique; u != nil {
+			items[i].Alone = idempotency.Key{Tenant: tenant, Scope: uniqueScope, Key: u.Key}
+		}
 		if key != "" {
 			items[i].Keys = []idempotency.Reservation{{
 				Key:         idempotency.Key{Tenant: tenant, Scope: keyScope, Key: key},

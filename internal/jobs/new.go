@@ -20,7 +20,9 @@ type NewJob struct {
 	Payload        httpapi.JSON `json:"payload,omitempty" doc:"What the kind works on"`
 	RunAt          string       `json:"run_at,omitempty" format:"date-time" doc:"Not before this time, at most ten years ahead; a time in the past runs now"`
 	IdempotencyKey *string      `json:"idempotency_key,omitempty" doc:"Makes the request safe to send again; as the Idempotency-Key header"`
-	OrderingKey    string       `json:"ordering_key,omitempty" doc:"Kept with the job" maxLength:"255"`
+	OrderingKey    string       `json:"ordering_key,omitempty" doc:"Jobs of one tenant with this key run one after the other: the next when the one before has ended, however it did" maxLength:"255"`
+	LimitKey       string       `json:"limit_key,omitempty" doc:"Gives the job a lane, and with PUT /limits a limit, that it shares with jobs of this key" maxLength:"255"`
+	Unique         *Unique      `json:"unique,omitempty" doc:"Keeps the job from standing beside another of the same key"`
 	Tenant         string       `json:"tenant,omitempty" doc:"Whose the job is; default: the caller's"`
 }
 
@@ -29,6 +31,8 @@ func (n NewJob) Validate() []fault.Detail {
 	mistakes := n.Options.Validate()
 	mistakes = append(mistakes, httpapi.CheckName("/tenant", n.Tenant)...)
 	mistakes = append(mistakes, httpapi.CheckText("/ordering_key", n.OrderingKey, 255)...)
+	mistakes = append(mistakes, httpapi.CheckText("/limit_key", n.LimitKey, 255)...)
+	mistakes = append(mistakes, n.Unique.check()...)
 	runAt, wrong := httpapi.ParseTime("/run_at", n.RunAt)
 	mistakes = append(mistakes, wrong...)
 	if time.Until(runAt) > maxAhead {
@@ -66,7 +70,7 @@ func (r *Registry) Build(n NewJob, tenant string) queue.NewJob {
 	runAt, _ := httpapi.ParseTime("", n.RunAt)
 	job := queue.NewJob{
 		ID: uuid.Must(uuid.NewV7()), Tenant: tenant, Kind: n.Kind, RunAt: runAt,
-		Payload: n.Payload, OrderingKey: n.OrderingKey,
+		Payload: n.Payload, OrderingKey: n.OrderingKey, LimitKey: n.LimitKey,
 	}
 	r.Fill(&job, n.Options)
 	if r.kinds[n.Kind].Endpoint != nil {

@@ -29,6 +29,7 @@ type Record struct {
 	RunAt         time.Time   `db:"run_at" json:"run_at" doc:"When the job was first due"`
 	Timeout       string      `db:"-" json:"timeout" doc:"How long one attempt may take"`
 	OrderingKey   string      `db:"ordering_key" json:"ordering_key,omitempty"`
+	LimitKey      string      `db:"-" json:"limit_key,omitempty"`
 	EventID       *uuid.UUID  `db:"event_id" json:"event_id,omitempty" doc:"The event that made the job"`
 	RuleID        *uuid.UUID  `db:"rule_id" json:"rule_id,omitempty" doc:"The rule that made the job"`
 	EndpointID    *uuid.UUID  `db:"endpoint_id" json:"endpoint_id,omitempty" doc:"Where the job delivers to"`
@@ -39,7 +40,8 @@ type Record struct {
 	NextAttemptAt *time.Time  `db:"next_attempt_at" json:"next_attempt_at,omitempty" doc:"When the job is next due"`
 	LastError     *string     `db:"last_error" json:"last_error,omitempty" doc:"Error of the newest attempt that failed"`
 
-	TimeoutMS int64 `db:"timeout_ms" json:"-"`
+	TimeoutMS int64  `db:"timeout_ms" json:"-"`
+	Lane      string `db:"lane" json:"-"`
 }
 
 // Detailed is a job with what it works on and its attempts.
@@ -67,7 +69,7 @@ type Attempt struct {
 // how it ended. One statement sees one of them. A job that waits for others of its
 // ordering key is pending, or scheduled before its time.
 const columns = `
-SELECT j.id, j.tenant, j.kind, j.queue, coalesce(x.priority, r.priority, s.priority, o.priority, j.priority) AS priority,
+SELECT j.id, j.tenant, j.kind, j.queue, j.lane, coalesce(x.priority, r.priority, s.priority, o.priority, j.priority) AS priority,
        j.max_attempts, j.run_at, j.timeout_ms, j.ordering_key,
        j.event_id, j.rule_id, j.endpoint_id, j.schedule_id, j.created_at,
        CASE WHEN x.job_id IS NOT NULL THEN 'running'
@@ -207,6 +209,7 @@ func (f Filter) where() (string, []any) {
 
 func (r *Record) complete() {
 	r.Timeout = (time.Duration(r.TimeoutMS) * time.Millisecond).String()
+	_, _, r.LimitKey = queue.PartsOfLane(r.Lane)
 }
 
 // Get gives one job with its attempts.

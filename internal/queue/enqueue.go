@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -58,6 +59,18 @@ func (j *NewJob) Lane() string {
 // LaneOf names the lane of a tenant's limit key. No tenant's name has a / or #, so
 // no lane of one is that of another.
 func LaneOf(tenant, limitKey string) string { return tenant + "#" + limitKey }
+
+// PartsOfLane takes the name of a lane apart.
+func PartsOfLane(lane string) (tenant, endpointID, limitKey string) {
+	at := strings.IndexAny(lane, "/#")
+	switch {
+	case at < 0:
+		return lane, "", ""
+	case lane[at] == '/':
+		return lane[:at], lane[at+1:], ""
+	}
+	return lane[:at], "", lane[at+1:]
+}
 
 // Enqueue writes jobs and makes them ready, in the caller's transaction and in one
 // statement; jobs with an ordering key take two more. Workers are notified at

@@ -81,6 +81,16 @@ func Cancel(ctx context.Context, db *pg.DB, id uuid.UUID) (State, error) {
 	return state, err
 }
 
+// CancelWaiting cancels a job in the caller's transaction if it waits, and says
+// whether it did.
+func CancelWaiting(ctx context.Context, tx *sqlx.Tx, id uuid.UUID) (bool, error) {
+	j, err := take(ctx, tx, id)
+	if err != nil {
+		return false, err
+	}
+	return cancelWaiting(ctx, tx, j)
+}
+
 // operate runs an act on a locked job, again when the job moved.
 func operate(ctx context.Context, db *pg.DB, id uuid.UUID, act func(*sqlx.Tx, operated) error) error {
 	for try := 1; ; try++ {

@@ -167,6 +167,23 @@ func list(ctx context.Context, q pg.Querier, box *sealed.Box, tenant, after stri
 	return endpoints, nil
 }
 
+// CheckKey refuses a key that does not open the secrets that are stored, by the
+// newest of them.
+func (e *Endpoints) CheckKey(ctx context.Context) error {
+	var r row
+	err := e.DB.GetContext(ctx, &r, `SELECT `+columns+` FROM signalstack.endpoints ORDER BY updated_at DESC LIMIT 1`)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("check the secret key: %w", err)
+	}
+	if _, err := r.open(e.Box); errors.Is(err, sealed.ErrOtherKey) {
+		return fmt.Errorf("SIGNALSTACK_SECRET_KEY is not the key that the secrets of endpoints were sealed with; set the one they were: %w", err)
+	}
+	return nil
+}
+
 // Known gives those of the ids that are endpoints of the tenant.
 func Known(ctx context.Context, q pg.Querier, tenant string, ids []uuid.UUID) (map[uuid.UUID]bool, error) {
 	known := map[uuid.UUID]bool{}

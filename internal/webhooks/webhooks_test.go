@@ -210,6 +210,20 @@ func TestSecretsAreShownOnceAndSealedAtRest(t *testing.T) {
 	require.NotContains(t, strings.Join(stored, ""), "hunter2")
 }
 
+func TestWrongKeyIsRefusedAtTheStart(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	require.NoError(t, b.endpoints.CheckKey(t.Context()), "there is nothing to open yet")
+	b.endpoint(t, 201, http.MethodPost, "/endpoints", `{"url":"https://example.com/"}`)
+	require.NoError(t, b.endpoints.CheckKey(t.Context()))
+	other, err := sealed.New(base64.StdEncoding.EncodeToString([]byte(strings.Repeat("k", 32))))
+	require.NoError(t, err)
+	for _, box := range []*sealed.Box{other, sealed.Plain()} {
+		wrong := &webhooks.Endpoints{DB: b.db, Box: box, Guard: b.endpoints.Guard}
+		require.ErrorContains(t, wrong.CheckKey(t.Context()), "SIGNALSTACK_SECRET_KEY")
+	}
+}
+
 func TestHeadersAreReplacedOrKept(t *testing.T) {
 	t.Parallel()
 	b := start(t)

@@ -90,7 +90,7 @@ func TestMigrateVerbs(t *testing.T) {
 
 func TestMistakesOfTheCommandLineAreUsageErrors(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{{}, {"nonsense"}, {"serve", "--nonsense"}, {"serve", "extra"}, {"all", "--lease", "soon"}} {
+	for _, args := range [][]string{{}, {"nonsense"}, {"migrate"}, {"migrate", "sideways"}, {"serve", "--nonsense"}, {"serve", "extra"}, {"all", "--lease", "soon"}} {
 		code, _, stderr := run(t, nil, args...)
 		require.Equal(t, 2, code, "%v: %s", args, stderr)
 	}
