@@ -1,36 +1,62 @@
 // Package queue is the engine: every statement that moves a job is here.
 //
-// A job's row is written once. While the job waits it has a narrow row in ready;
-// a claim moves that row to running under a new lease; a settle deletes it and
-// appends to attempts, in one statement each.
+// A job's row is written once. While the job waits it has a narrow row in one
+// table, which is where it stands:
 //
-//	            enqueue                claim               settle
-//	(nothing) -----------> ready ----------------> running -------> attempts
-//	                         ^   scheduled, pending    |   succeeded, failed, canceled
-//	                         |   or retrying           |
-//	                         +-------------------------+
-//	                           retrying, released, reaped
+//	             enqueue             claim              settle
+//	(nothing) -----+------> ready ----------> running ---------> attempts
+//	               |          ^                  |    succeeded, failed, canceled
+//	      run_at   |  promote |    retrying,     |
+//	      is later +-> scheduled <---------------+
+//	               |          |    released      |
+//	      ordering |  advance |                  | reaped: as retrying, or failed
+//	      key      +-> ordered: waits for the jobs of its key before it
 //
 // Promises:
 //   - Leases fence. The lease of a job grows with each claim and never goes back,
 //     while attempt numbers do; a settle or extend with an old lease changes
 //     nothing and is reported as stale.
-//   - Nothing stands between "left ready" and "has an owner": a claim is one
-//     statement, and so is a reap.
+//   - Nothing stands between one table and the next: a claim, a settle, a promotion
+//     and a reap are one statement each. What several rows must agree on, as the
+//     order of a key, is one transaction under the lock of that key.
 //   - A worker that lost the answer to its claim gets those jobs back by
 //     ReleaseOrphans without burning an attempt.
 //   - A job whose worker died runs again after its lease, and the crash counts as
-//     an attempt. An outage of the database is no crash: nothing is reaped until
-//     the server has been up, and this reaper has seen it, for a whole lease, so
+//     an attempt; one that takes three workers down is put away as failed. An
+//     outage or a stall of the database is no crash: nothing is reaped until the
+//     server has been up, and this reaper has seen it answer, for a whole lease, so
 //     workers can settle what they hold.
-//   - Due times are compared with the database's clock only.
+//   - Times are compared with the database's clock only.
+//   - Limits are exact across workers, and leak nothing: what runs is counted under
+//     the lock of the limit, not kept in a counter.
 //
-// The claim walks the index from a remembered position instead of its start. Dead
-// entries before it, which another session's old snapshot keeps vacuum from
-// removing, are not visited; that is what keeps the claim flat. The position is
-// safe because a row's run_at is never before the start of the transaction that
-// inserted it, a notification carries the earliest run_at of its commit, and a
-// full pass runs every few seconds for what slips through.
+// # Lanes
+//
+// A job stands in a lane of its queue: that of its tenant, or of one endpoint or
+// limit key of the tenant. A claim asks some lanes for some jobs each, in turn and
+// by weight, so a lane of a million jobs has one turn like any other; lanes without
+// jobs leave their share to the rest. Within a lane priorities are strict, but for
+// one claim in eight, which goes by age, so that no priority waits for ever.
+//
+// A claimer learns of lanes by notification, and looks for itself when it is idle
+// and now and then: into the lanes it knows, and into the gaps between them.
+//
+// # Positions
+//
+// A claim walks a lane's range of the index from a remembered position instead of
+// its start. Dead entries before it, which another session's old snapshot keeps
+// vacuum from removing, are not visited; that is what keeps the claim flat. The
+// position is safe because ready_at is never before the start of the transaction
+// that inserted the row, a notification carries it, and a full pass runs every few
+// seconds for what slips through, less often where it takes long. The promoter and
+// the reaper remember positions in the same way.
+//
+// Scheduled jobs and retries have a table of their own. A million of them beside
+// the ready ones would be walked over by every claim, or need an index column of
+// their own; a promotion costs each of them one row more, and comes within
+// milliseconds of its time, as the promoter sleeps until the next one is due.
+//
+// # Partitions
 //
 // Ids are UUIDv7 and partitions are ranges of ids, so a job's attempts lie in the
 // partition of the job's own day and go with it.
