@@ -52,9 +52,9 @@ SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL jit
 //
 // Each lane's priorities are ranges of the index ready_claim, read in order from
 // their positions; no lane is walked over to reach another. Rows that others hold
-// are skipped, not waited for. The CTE is MATERIALIZED because a LIMIT below a join
-// may be run again, and then claims more than it says. %s is one of the two orders
-// below.
+// are skipped, not waited for; a locked row stays where it is, so its place (ctid)
+// finds it again. The CTE is MATERIALIZED because a LIMIT below a join may be run
+// again, and then claims more than it says. %s is one of the two orders below.
 const claimSQL = `
 WITH asked AS MATERIALIZED (
     SELECT * FROM unnest($2::text[], $3::bigint[], $4::bool[], $5::timestamptz[], $6::timestamptz[], $7::timestamptz[], $8::timestamptz[])
@@ -62,7 +62,7 @@ WITH asked AS MATERIALIZED (
 ), due AS MATERIALIZED (%s
     LIMIT $9
 ), gone AS (
-    DELETE FROM signalstack.ready AS r USING due WHERE r.job_id = due.job_id
+    DELETE FROM signalstack.ready AS r USING due WHERE r.ctid = due.at
     RETURNING r.job_id, r.queue, r.lane, r.priority, r.ready_at, r.attempt, r.lease, due.limited
 ), claimed AS (
     INSERT INTO signalstack.running (job_id, queue, lane, priority, ready_at, attempt, lease, worker, limited, started_at, lease_until)
@@ -79,13 +79,13 @@ LEFT JOIN signalstack.events AS e ON e.id = j.event_id`
 
 // byPriority serves the priorities of a lane strictly one after the other.
 const byPriority = `
-    SELECT r.job_id, a.limited
+    SELECT r.at, a.limited
     FROM asked AS a
     CROSS JOIN LATERAL (
-        SELECT r.job_id
+        SELECT r.at
         FROM (VALUES (1::smallint, a.since1), (2, a.since2), (3, a.since3), (4, a.since4)) AS p (priority, since)
         CROSS JOIN LATERAL (
-            SELECT r.job_id
+            SELECT r.ctid AS at
             FROM signalstack.ready AS r
             WHERE r.queue = $1 AND r.lane = a.lane AND r.priority = p.priority AND r.ready_at >= p.since
             ORDER BY r.ready_at, r.job_id
@@ -98,7 +98,7 @@ const byPriority = `
 // byAge serves what has waited longest in a lane, whatever its priority. It looks
 // first and locks only what it takes.
 const byAge = `
-    SELECT r.job_id, a.limited
+    SELECT r.at, a.limited
     FROM asked AS a
     CROSS JOIN LATERAL (
         SELECT oldest.job_id
@@ -114,7 +114,7 @@ const byAge = `
         LIMIT a.take
     ) AS oldest
     CROSS JOIN LATERAL (
-        SELECT r.job_id FROM signalstack.ready AS r WHERE r.job_id = oldest.job_id FOR UPDATE SKIP LOCKED
+        SELECT r.ctid AS at FROM signalstack.ready AS r WHERE r.job_id = oldest.job_id FOR UPDATE SKIP LOCKED
     ) AS r`
 
 // claimsByAge: one claim in so many serves by age alone, so that a low priority
