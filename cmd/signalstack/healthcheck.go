@@ -30,6 +30,6 @@ func newHealthcheckCmd() *cobra.Command {
 		address = app.LocalURL(os.Getenv("SIGNALSTACK_ADDR"))
 	}
 	cmd.Flags().StringVar(&url, "url", address, "where the process serves [$SIGNALSTACK_URL]")
-	cmd.Flags().DurationVar(&timeout, "timeout", 4*time.Second, "how long to wait for the answer")
+	cmd.Flags().DurationVar(&timeout, "timeout", 2500*time.Millisecond, "how long to wait for the answer")
 	return cmd
 }

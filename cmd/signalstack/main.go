@@ -12,6 +12,7 @@ import (
 	_ "time/tzdata" // zones of analytics, where the machine has none
 
 	"github.com/signalstack/signalstack/internal/app"
+	"github.com/signalstack/signalstack/internal/pg"
 )
 
 // version is set by the linker.
@@ -54,7 +55,7 @@ func run(ctx context.Context, cut <-chan struct{}, args []string) int {
 	}
 	fmt.Fprintln(os.Stderr, "signalstack:", err)
 	switch {
-	case errors.As(err, new(usageError)):
+	case errors.As(err, new(usageError)), errors.Is(err, pg.ErrBadURL):
 		return exitUsage
 	case errors.Is(err, app.ErrUnreachable):
 		return exitUnreachable

@@ -1,7 +1,6 @@
 package analytics
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/signalstack/signalstack/internal/fault"
@@ -32,8 +31,5 @@ func (a Asked) period(now time.Time, defaultFrom func(to time.Time) time.Time) (
 // refused is the fault of a parameter that can be judged only with the clock of
 // the database or the counts.
 func refused(pointer, format string, args ...any) error {
-	return &fault.Error{
-		Kind: fault.Invalid, Code: "invalid_parameter", Message: "validation failed",
-		Details: []fault.Detail{{Pointer: pointer, Detail: fmt.Sprintf(format, args...)}},
-	}
+	return fault.InvalidParameter(pointer, format, args...)
 }

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -36,9 +35,9 @@ type server struct{ db *pg.DB }
 // PeriodIn is the period of a question. The library sees parameters of embedded
 // types only when these are exported.
 type PeriodIn struct {
-	From time.Time `query:"from" doc:"RFC 3339; 2000 or later"`
-	To   time.Time `query:"to" doc:"RFC 3339, not in the period itself; now when absent"`
-	TZ   string    `query:"tz" default:"UTC" doc:"IANA time zone, such as Europe/Berlin"`
+	From httpapi.Time `query:"from" doc:"RFC 3339; 2000 or later"`
+	To   httpapi.Time `query:"to" doc:"RFC 3339, before 3000, not in the period itself; now when absent"`
+	TZ   string       `query:"tz" default:"UTC" doc:"IANA time zone, such as Europe/Berlin"`
 }
 
 // FilterIn are the filters of a question.
@@ -54,31 +53,18 @@ func (in FilterIn) filter() Filter {
 	return Filter(in)
 }
 
-// mistakes gives those that the schema does not find: what PostgreSQL cannot read.
-func (in FilterIn) mistakes() []error {
-	var mistakes []error
-	for _, p := range []struct{ name, value string }{{"tenant", in.Tenant}, {"kind", in.Kind}, {"queue", in.Queue}, {"type", in.Type}} {
-		if !utf8.ValidString(p.value) {
-			mistakes = append(mistakes, mistake(p.name, "must be UTF-8"))
-		}
-		for _, d := range httpapi.CheckText(p.name, p.value, maxText) {
-			mistakes = append(mistakes, mistake(p.name, d.Detail))
-		}
-	}
-	return mistakes
-}
-
-// maxText is longer than any name that is counted by.
-const maxText = 1000
-
 func (in *PeriodIn) asked() Asked {
 	zone, _ := loadZone(in.TZ) // Resolve has refused what there is not
-	return Asked{From: in.From, To: in.To, Zone: zone}
+	return Asked{From: in.From.Time, To: in.To.Time, Zone: zone}
 }
 
 // firstTime is where periods may begin. There is nothing to count before, and
 // zones of the past had offsets of odd minutes.
 func firstTime() time.Time { return time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) }
+
+// lastTime is where periods must end before. There is nothing to count after, and a
+// period that is rounded outwards must not leave the years that RFC 3339 can write.
+func lastTime() time.Time { return time.Date(3000, 1, 1, 0, 0, 0, 0, time.UTC) }
 
 // mistakes gives those that the schema does not find.
 func (in *PeriodIn) mistakes() []error {
@@ -86,17 +72,17 @@ func (in *PeriodIn) mistakes() []error {
 	if _, ok := loadZone(in.TZ); !ok {
 		mistakes = append(mistakes, mistake("tz", "is not a known time zone; write an IANA name such as Europe/Berlin"))
 	}
-	early := false
+	outside := false
 	for _, p := range []struct {
 		name string
-		time time.Time
+		time httpapi.Time
 	}{{"from", in.From}, {"to", in.To}} {
-		if !p.time.IsZero() && p.time.Before(firstTime()) {
-			early = true
-			mistakes = append(mistakes, mistake(p.name, "must be "+firstTime().Format(time.RFC3339)+" or later"))
+		if p.time.Given && (p.time.Before(firstTime()) || !p.time.Before(lastTime())) {
+			outside = true
+			mistakes = append(mistakes, mistake(p.name, "must be from "+firstTime().Format(time.RFC3339)+" to before "+lastTime().Format(time.RFC3339)))
 		}
 	}
-	if !early && !in.From.IsZero() && !in.To.IsZero() && !in.To.After(in.From) {
+	if !outside && in.From.Given && in.To.Given && !in.To.After(in.From.Time) {
 		mistakes = append(mistakes, mistake("to", "must be after from"))
 	}
 	return mistakes
@@ -124,7 +110,7 @@ type summaryIn struct {
 // Resolve gives the mistakes that the schema does not find; huma calls it and adds
 // its own.
 func (in *summaryIn) Resolve(huma.Context) []error {
-	return append(in.PeriodIn.mistakes(), in.FilterIn.mistakes()...)
+	return in.PeriodIn.mistakes()
 }
 
 type summaryOut struct{ Body Summary }
@@ -148,7 +134,7 @@ type timeSeriesIn struct {
 // Resolve gives the mistakes that the schema does not find; huma calls it and adds
 // its own.
 func (in *timeSeriesIn) Resolve(huma.Context) []error {
-	mistakes := append(in.PeriodIn.mistakes(), in.FilterIn.mistakes()...)
+	mistakes := in.PeriodIn.mistakes()
 	if detail := mistakenGroup(in.Metric, in.GroupBy); detail != "" {
 		mistakes = append(mistakes, mistake("group_by", detail))
 	}

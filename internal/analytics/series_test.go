@@ -213,6 +213,16 @@ func TestDefaultSeriesEndsNow(t *testing.T) {
 	}
 }
 
+// TestLastPeriodThatIsTakenCanBeWritten is rounded outwards, and in a zone ahead.
+func TestLastPeriodThatIsTakenCanBeWritten(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	for _, zone := range []string{"UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago"} {
+		get[analytics.Summary](t, f, 200, "/analytics/summary", "to", "2999-12-31T23:59:59Z", "tz", zone)
+		get[analytics.TimeSeries](t, f, 200, "/analytics/timeseries", "to", "2999-12-31T23:59:59Z", "tz", zone, "bucket", "week")
+	}
+}
+
 func TestBadQuestionsAreRefusedWithEveryMistake(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)
@@ -236,7 +246,11 @@ func TestBadQuestionsAreRefusedWithEveryMistake(t *testing.T) {
 		{"timeseries", []string{"metric", "success_rate", "group_by", "outcome"}, []string{"group_by"}},
 		{"timeseries", []string{"bucket", "minute", "from", long}, []string{"from"}},
 		{"timeseries", []string{"bucket", "hour", "from", "2020-01-02T00:00:00Z"}, []string{"bucket"}},
-		{"timeseries", []string{"bucket", "day", "from", "2000-01-02T00:00:00Z", "to", "9999-12-31T00:00:00Z"}, []string{"bucket"}},
+		{"timeseries", []string{"bucket", "day", "from", "2000-01-02T00:00:00Z", "to", "2999-12-31T00:00:00Z"}, []string{"bucket"}},
+		{"timeseries", []string{"to", "9999-12-31T23:59:59Z"}, []string{"to"}},
+		{"timeseries", []string{"from", "0001-01-01T00:00:00Z", "to", "3000-01-01T00:00:00Z"}, []string{"from", "to"}},
+		{"summary", []string{"to", "9999-12-31T23:59:59Z"}, []string{"to"}},
+		{"summary", []string{"bogus", "1", "to", "x"}, []string{"bogus", "to"}},
 	} {
 		p := get[httpapi.Problem](t, f, 422, "/analytics/"+c.path, c.params...)
 		var got, want []string

@@ -15,6 +15,7 @@ type count struct {
 type tally struct {
 	events, created, attempts   int64
 	succeeded, failed, canceled int64
+	cut                         int64 // attempts that ended because somebody canceled the job
 	timed, us                   int64
 	durations                   histogram
 }
@@ -27,6 +28,9 @@ func (t *tally) add(c count) {
 		t.created += c.N
 	case AttemptEnded:
 		t.attempts += c.N
+		if c.Outcome == canceled {
+			t.cut += c.N
+		}
 		if c.Bucket != noBucket {
 			t.timed += c.N
 			t.us += c.SumUS
@@ -41,13 +45,14 @@ func (t *tally) add(c count) {
 		case canceled:
 			t.canceled += c.N
 		}
+	case JobReopened: // what comes of the job then is counted like that of any other
 	}
 }
 
 func (t *tally) ended() int64 { return t.succeeded + t.failed + t.canceled }
 
 // retried is the number of attempts after which the job was not done.
-func (t *tally) retried() int64 { return max(0, t.attempts-t.succeeded-t.failed) }
+func (t *tally) retried() int64 { return max(0, t.attempts-t.succeeded-t.failed-t.cut) }
 
 // successRate leaves out jobs that were canceled; nil when none is left.
 func (t *tally) successRate() *float64 {

@@ -104,11 +104,17 @@ func (a *App) openPools() error {
 	if direct == "" {
 		direct = url
 	}
-	var errs [3]error
-	a.db, errs[0] = pg.Open(url, pg.Options{Role: role(a.opt), MaxConns: a.opt.Config.DatabaseConns, StatementTimeout: 6 * time.Second})
-	a.heartbeat, errs[1] = pg.Open(url, pg.Options{Role: role(a.opt) + " heartbeat", MaxConns: 1, StatementTimeout: 3 * time.Second})
-	a.direct, errs[2] = pg.Open(direct, pg.Options{Role: role(a.opt) + " listen", MaxConns: 1})
-	return errors.Join(errs[:]...)
+	var err error
+	a.db, err = pg.Open(url, pg.Options{Role: role(a.opt), MaxConns: a.opt.Config.DatabaseConns, StatementTimeout: 6 * time.Second})
+	if err != nil {
+		return err // the other pools would say the same
+	}
+	a.heartbeat, err = pg.Open(url, pg.Options{Role: role(a.opt) + " heartbeat", MaxConns: 1, StatementTimeout: 3 * time.Second})
+	if err != nil {
+		return err
+	}
+	a.direct, err = pg.Open(direct, pg.Options{Role: role(a.opt) + " listen", MaxConns: 1})
+	return err
 }
 
 func (a *App) closePools() error {

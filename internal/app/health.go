@@ -58,7 +58,7 @@ func (a *App) healthRoutes(api *httpapi.API) {
 }
 
 // probeTimeout is how long the database may take to prove that it is there.
-const probeTimeout = 3 * time.Second
+const probeTimeout = 2 * time.Second
 
 func (a *App) health(ctx context.Context) (*healthOut, error) {
 	start := time.Now()

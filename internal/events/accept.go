@@ -39,7 +39,7 @@ type Acceptor struct {
 func NewAcceptor(db *pg.DB, cfg intake.Config, kinds *jobs.Registry, log *slog.Logger) *Acceptor {
 	a := &Acceptor{router: newRouter(kinds, log)}
 	a.intake = intake.New(db, cfg, intake.Steps[*acceptance]{
-		Prepare: a.prepare,
+		Prepare: a.router.prepare,
 		Render:  func(x *acceptance) []byte { return x.render() },
 		Write:   write,
 		IDs:     (*acceptance).ids,
@@ -54,7 +54,7 @@ func (a *Acceptor) Run(ctx context.Context) { a.intake.Run(ctx) }
 // transaction: the crowd of callers does that in parallel.
 func (a *Acceptor) begin(n NewEvent, tenant string) *acceptance {
 	happened, _ := httpapi.ParseTime("", n.Time)
-	if happened.IsZero() {
+	if n.Time == "" {
 		happened = time.Now()
 	}
 	x := &acceptance{data: n.Data, event: Event{
@@ -64,23 +64,23 @@ func (a *Acceptor) begin(n NewEvent, tenant string) *acceptance {
 	if n.ID != nil {
 		x.event.SenderID = *n.ID
 	}
-	a.match(a.router.current.Load(), x)
+	a.router.match(a.router.current.Load(), x)
 	return x
 }
 
-func (a *Acceptor) match(rt *routes, x *acceptance) {
-	x.version, x.jobs = rt.version, a.router.jobsFor(rt, x)
+func (r *router) match(rt *routes, x *acceptance) {
+	x.version, x.jobs = rt.version, r.jobsFor(rt, x)
 }
 
 // prepare dates the events and routes anew those that older routes matched.
-func (a *Acceptor) prepare(ctx context.Context, tx *sqlx.Tx, batch []*acceptance) error {
-	now, rt, err := a.router.refresh(ctx, tx)
+func (r *router) prepare(ctx context.Context, tx *sqlx.Tx, batch []*acceptance) error {
+	now, rt, err := r.refresh(ctx, tx)
 	if err != nil {
 		return fmt.Errorf("refresh routes: %w", err)
 	}
 	for _, x := range batch {
 		if x.version != rt.version {
-			a.match(rt, x)
+			r.match(rt, x)
 		}
 		x.event.ReceivedAt = now.UTC()
 		x.event.JobIDs = make([]uuid.UUID, len(x.jobs))

@@ -11,4 +11,8 @@
 //   - A sender's own id deduplicates within its source, as CloudEvents has it
 //     (section 3.1.1: source plus id names one event), by the same mechanism as an
 //     idempotency key and for as long.
+//
+// An application on the same database may send events in its own transactions, by
+// signalstack.send_event: they wait in the outbox, which workers route and store
+// like any others, each exactly once.
 package events

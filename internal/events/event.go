@@ -1,6 +1,7 @@
 package events
 
 import (
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -25,6 +26,9 @@ type NewEvent struct {
 // Validate gives every mistake that the schema does not know.
 func (n NewEvent) Validate() []fault.Detail {
 	mistakes := httpapi.CheckText("/type", n.Type, 255)
+	if n.Type != "" && strings.TrimSpace(n.Type) == "" {
+		mistakes = append(mistakes, fault.Detail{Pointer: "/type", Detail: "must not be blank"})
+	}
 	mistakes = append(mistakes, httpapi.CheckText("/source", n.Source, 2048)...)
 	mistakes = append(mistakes, httpapi.CheckText("/subject", n.Subject, 2048)...)
 	mistakes = append(mistakes, httpapi.CheckName("/tenant", n.Tenant)...)

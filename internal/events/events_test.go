@@ -152,7 +152,11 @@ func TestFiftyAtOnceMakeOneEventAndOneSetOfJobs(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range answers {
 			wg.Go(func() {
-				answers[i] = send(processes[i%2], http.MethodPost, "/events", request.body, "Idempotency-Key", request.header)
+				var header []string
+				if request.header != "" {
+					header = []string{"Idempotency-Key", request.header}
+				}
+				answers[i] = send(processes[i%2], http.MethodPost, "/events", request.body, header...)
 			})
 		}
 		wg.Wait()
@@ -201,7 +205,9 @@ func TestBadEventsAreRefusedAndNothingIsStored(t *testing.T) {
 	h := serve(t, db)
 	for body, status := range map[string]int{
 		`{`: 400, `[`: 400, ``: 400, `7`: 422, `null`: 422, `[]`: 422, `{}`: 422, `{"type":""}`: 422, `{"type":7}`: 422, `{"type":"a","type":"b"}`: 422,
-		`{"type":"a","extra":1}`: 422, `{"type":"a\u0000"}`: 422, `{"type":"a","time":"noon"}`: 422, `{"type":"a","time":7}`: 422,
+		`{"type":"a","extra":1}`: 422, `{"type":"a\u0000"}`: 422, `{"type":" \u00a0"}`: 422, `{"type":"a","subject":null}`: 422,
+		`{"type":"a","time":"0001-01-01T00:00:00+14:00"}`: 422, `{"type":"a","time":"9999-12-31T23:59:59-14:00"}`: 422,
+		`{"type":"a","time":"noon"}`: 422, `{"type":"a","time":7}`: 422,
 		`{"type":"a","id":""}`: 422, `{"type":"a","tenant":"../x"}`: 422, "{\"type\":\"\xff\"}": 400,
 		`{"type":"` + strings.Repeat("x", 256) + `"}`:                                           422,
 		`{"type":"a","data":"` + strings.Repeat("x", 1<<20) + `"}`:                              413,
@@ -220,10 +226,14 @@ func TestBadRulesAreRefused(t *testing.T) {
 	h := serve(t, pgtest.New(t))
 	for body, pointers := range map[string][]string{
 		`{}`: {"/name", "/pattern", "/actions"},
-		`{"name":"r","pattern":{"type":["a"]},"actions":[]}`:                                                         {"/actions"},
-		`{"name":"r","pattern":[],"actions":[{"kind":"test"}]}`:                                                      {"/pattern"},
-		`{"name":"r","pattern":{"type":[{"suffix":"x"}]},"actions":[{"kind":"test"}]}`:                               {"/pattern/type/0/suffix"},
-		`{"name":"r","pattern":{"type":"a"},"actions":[{"kind":"no"},{"kind":"test","priority":9}]}`:                 {"/pattern/type", "/actions/1/priority"},
+		`{"name":"r","pattern":{"type":["a"]},"actions":[]}`:                                         {"/actions"},
+		`{"name":"r","pattern":[],"actions":[{"kind":"test"}]}`:                                      {"/pattern"},
+		`{"name":"r","pattern":{"type":[{"suffix":"x"}]},"actions":[{"kind":"test"}]}`:               {"/pattern/type/0/suffix"},
+		`{"name":"r","pattern":{"type":"a"},"actions":[{"kind":"no"},{"kind":"test","priority":9}]}`: {"/pattern/type", "/actions/0/kind", "/actions/1/priority"},
+		`{"name":7,"pattern":null,"actions":null,"enabled":null}`:                                    {"/name", "/pattern", "/actions", "/enabled"},
+		`{"name":"r","pattern":{"type":["a"]},"actions":[{"kind":""},7,{"kind":"no","queue":"a b"}],"tenant":"a\u0000"}`: {
+			"/actions/0/kind", "/actions/1", "/actions/2/kind", "/actions/2/queue", "/tenant",
+		},
 		`{"name":"r","pattern":{"type":["a"]},"actions":[{"kind":"no"}]}`:                                            {"/actions/0/kind"},
 		`{"name":"r","pattern":{"type":["a"]},"actions":[{"kind":"test","endpoint_id":"` + uuid.NewString() + `"}]}`: {"/actions/0/endpoint_id"},
 	} {
@@ -236,6 +246,53 @@ func TestBadRulesAreRefused(t *testing.T) {
 			got = append(got, e.Pointer)
 		}
 		require.ElementsMatch(t, pointers, got, "%s: %s", body, rec.Body)
+	}
+}
+
+func TestMistakesOfAPatchAreReportedTogether(t *testing.T) {
+	t.Parallel()
+	h := serve(t, pgtest.New(t))
+	path := "/rules/" + rule(t, h, `{"type":["a"]}`).ID.String()
+	rec := send(h, http.MethodPatch, path, `{"name":null,"pattern":{"type":"a"},"actions":[{"kind":"no"}],"nope":1}`)
+	require.Equal(t, 422, rec.Code, rec.Body)
+	var p httpapi.Problem
+	require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &p))
+	var got []string
+	for _, e := range p.Errors {
+		got = append(got, e.Pointer)
+	}
+	require.ElementsMatch(t, []string{"/name", "/pattern/type", "/actions/0/kind", "/nope"}, got)
+	rec = send(h, http.MethodPatch, path, `{"actions":null}`)
+	require.Equal(t, 422, rec.Code, rec.Body)
+	require.Len(t, accept(t, h, `{"type":"a"}`).JobIDs, 1, "the rule is as it was")
+}
+
+// TestLostConnectionSaysWhatBecameOfTheEvent ends the connection inside the
+// transaction, before COMMIT and by it.
+func TestLostConnectionSaysWhatBecameOfTheEvent(t *testing.T) {
+	t.Parallel()
+	for when, want := range map[string]string{
+		"BEFORE INSERT ON signalstack.events": "The database does not answer. Nothing was stored. Try again.",
+		"AFTER INSERT ON signalstack.idempotency_keys DEFERRABLE INITIALLY DEFERRED": "The database does not answer. " +
+			"The request may or may not have been stored; send it again with the same idempotency key, or look first if it had none.",
+	} {
+		db := pgtest.New(t)
+		h := serve(t, db)
+		accept(t, h, `{"type":"a"}`) // has made the partitions
+		constraint := ""
+		if strings.HasPrefix(when, "AFTER") {
+			constraint = "CONSTRAINT"
+		}
+		_, err := db.ExecContext(t.Context(), `
+			CREATE FUNCTION hang_up() RETURNS trigger LANGUAGE plpgsql AS
+			$$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN new; END $$;
+			CREATE `+constraint+` TRIGGER hang_up `+when+` FOR EACH ROW EXECUTE FUNCTION hang_up()`)
+		require.NoError(t, err)
+		rec := send(h, http.MethodPost, "/events", `{"type":"a","idempotency_key":"k"}`)
+		require.Equal(t, 503, rec.Code, rec.Body)
+		var p httpapi.Problem
+		require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &p))
+		require.Equal(t, want, p.Detail, when)
 	}
 }
 
@@ -262,4 +319,9 @@ func TestRulesCanBeReadChangedAndDeleted(t *testing.T) {
 	require.Equal(t, 404, send(h, http.MethodGet, "/rules/"+ids[0], "").Code)
 	require.Equal(t, 404, send(h, http.MethodPatch, "/rules/"+ids[0], `{"name":"x"}`).Code)
 	require.Empty(t, accept(t, h, `{"type":"b"}`).JobIDs)
+	for _, bad := range []string{"tenant=%00", "tenant=%ff", "tenant=nosuch;x", "bogus=1"} {
+		rec = send(h, http.MethodGet, "/rules?"+bad, "")
+		require.Equal(t, 422, rec.Code, bad)
+		require.Contains(t, rec.Body.String(), `"pointer":"/query/`+strings.Split(bad, "=")[0]+`"`)
+	}
 }

@@ -24,7 +24,7 @@ func (a *Acceptor) send(ctx context.Context, in *intake.CreateIn, body httpapi.B
 	for i := range body.Items {
 		given := &body.Items[i]
 		key, wrong := intake.KeyOf(in.IdempotencyKey, given.Value.IdempotencyKey, body.Array, i)
-		given.Mistakes = append(given.Mistakes, wrong...)
+		given.Add(wrong...)
 		if len(given.Mistakes) > 0 {
 			continue
 		}

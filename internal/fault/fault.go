@@ -24,18 +24,29 @@ const (
 	Unavailable
 )
 
-// Detail is one mistake in a body: where it stands (a JSON pointer, RFC 6901) and
+// Detail is one mistake in a request: where it stands (a JSON pointer, RFC 6901) and
 // what to do about it.
 type Detail struct {
 	Pointer string `json:"pointer" doc:"JSON pointer (RFC 6901) to the field; /query/NAME and /path/NAME name parameters"`
 	Detail  string `json:"detail" doc:"What is wrong and how to mend it"`
 }
 
+// Outcome says what became of what a failed request asked to be stored.
+type Outcome int
+
+// The outcomes. Told is for faults whose message says all there is to say.
+const (
+	Told    Outcome = iota
+	InDoubt         // nobody knows whether it was stored
+	Nothing         // nothing was stored
+)
+
 // Error is a fault. Err, when set, is the cause: it is logged, never sent.
 type Error struct {
 	Kind       Kind
 	Code       string
 	Message    string
+	Outcome    Outcome // the edge adds it to the message of a request that writes
 	Details    []Detail
 	RetryAfter time.Duration
 	Err        error
@@ -67,16 +78,27 @@ func InvalidField(pointer, format string, args ...any) *Error {
 	return InvalidBody([]Detail{{Pointer: pointer, Detail: fmt.Sprintf(format, args...)}})
 }
 
+// InvalidParameters is the fault of parameters that have these mistakes.
+func InvalidParameters(details []Detail) *Error {
+	return &Error{Kind: Invalid, Code: "invalid_parameter", Message: "The parameters have mistakes; errors lists each of them.", Details: details}
+}
+
+// InvalidParameter is the fault of a single wrong parameter.
+func InvalidParameter(pointer, format string, args ...any) *Error {
+	return InvalidParameters([]Detail{{Pointer: pointer, Detail: fmt.Sprintf(format, args...)}})
+}
+
 // Missing is the fault of an id that names nothing.
 func Missing(noun, id string) *Error {
 	return New(NotFound, noun+"_not_found", "There is no %s %s.", noun, id)
 }
 
-// Away is the fault of a dependency that does not answer now and should later.
+// Away is the fault of a database that does not answer now and should later.
+// Whether something was stored is in doubt until somebody knows better.
 func Away(err error, after time.Duration) *Error {
 	return &Error{
 		Kind: Unavailable, Code: "database_unavailable", RetryAfter: after, Err: err,
-		Message: "The database does not answer; nothing was stored. Try again.",
+		Message: "The database does not answer.", Outcome: InDoubt,
 	}
 }
 

@@ -30,6 +30,7 @@ func TestCauseIsKeptAndStaysOutOfTheMessage(t *testing.T) {
 	require.Equal(t, fault.Unavailable, f.Kind)
 	require.Equal(t, "database_unavailable", f.Code)
 	require.Equal(t, 2*time.Second, f.RetryAfter)
+	require.Equal(t, fault.InDoubt, f.Outcome, "until somebody knows better")
 }
 
 func TestConstructorsSayKindCodeAndSentence(t *testing.T) {
@@ -44,6 +45,11 @@ func TestConstructorsSayKindCodeAndSentence(t *testing.T) {
 	require.Equal(t, details, body.Details)
 	require.Equal(t, body.Message, body.Error(), "there is no cause to add")
 	require.NoError(t, body.Unwrap())
+
+	query := fault.InvalidParameter("/query/to", "must be after %s", "from")
+	require.Equal(t, fault.Invalid, query.Kind)
+	require.Equal(t, "invalid_parameter", query.Code)
+	require.Equal(t, []fault.Detail{{Pointer: "/query/to", Detail: "must be after from"}}, query.Details)
 
 	field := fault.InvalidField("/a/0", "must have at most %d characters", 3)
 	require.Equal(t, []fault.Detail{{Pointer: "/a/0", Detail: "must have at most 3 characters"}}, field.Details)

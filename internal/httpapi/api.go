@@ -5,14 +5,11 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"strings"
 	"sync/atomic"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humaecho"
 	"github.com/labstack/echo/v4"
-
-	"github.com/signalstack/signalstack/internal/fault"
 )
 
 // Config is what the API needs to know.
@@ -55,18 +52,30 @@ func New(cfg Config) *API {
 		a.fault = func(err error) error { return err }
 	}
 	e.HTTPErrorHandler = a.onEchoError
-	e.Use(a.observe, a.resolveTenant)
+	e.Use(a.observe, a.refuseOtherSites, a.resolveTenant)
 
 	hc := huma.DefaultConfig("SignalStack", cfg.Version)
 	hc.Info.Description = "Events in, jobs by rules, signed webhooks and more out; every job ends in one final state."
 	hc.CreateHooks = nil
 	hc.DocsPath, hc.SchemasPath = "", ""
+	hc.Formats = map[string]huma.Format{"application/json": marshaledFormat, "json": marshaledFormat}
+	hc.Transformers = append(hc.Transformers, marshalFirst)
 	a.huma = humaecho.New(e, hc)
+	a.huma.UseMiddleware(a.checkRequest)
 	return a
 }
 
-// Handler serves the registered routes.
-func (a *API) Handler() http.Handler { return a.echo }
+// Handler serves the registered routes. HEAD is answered as GET is, without the
+// body, which net/http leaves out: it goes by the request that it read itself.
+func (a *API) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead {
+			r = r.WithContext(r.Context()) // a copy
+			r.Method = http.MethodGet
+		}
+		a.echo.ServeHTTP(w, r)
+	})
+}
 
 // Echo gives the router, for pages that are no API operations and for tests that
 // walk the routes.
@@ -83,6 +92,9 @@ func (discard) Write(p []byte) (int, error) { return len(p), nil }
 // or internal.
 func Register[I, O any](a *API, op Operation, handle func(context.Context, *I) (*O, error)) {
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
+		if err := refuseParameters(ctx); err != nil {
+			return nil, a.problem(ctx, err)
+		}
 		out, err := handle(ctx, in)
 		if err != nil {
 			return nil, a.problem(ctx, err)
@@ -94,16 +106,14 @@ func Register[I, O any](a *API, op Operation, handle func(context.Context, *I) (
 // JSONBody stands in the input of an operation that takes a body; RegisterBody
 // decodes it.
 type JSONBody struct {
-	RawBody     []byte `contentType:"application/json"`
-	ContentType string `header:"Content-Type" hidden:"true"`
+	RawBody []byte `contentType:"application/json"`
 }
 
 func (b *JSONBody) body() *JSONBody { return b }
 
 // RegisterBody adds an operation whose body is JSON. The input embeds JSONBody; parse
-// makes the value from the bytes (DecodeOne and DecodeMany are the usual ones)
-// and schema documents it. The bytes given to parse stay valid after the handler
-// returns.
+// makes the value from the bytes and documents it: One, OneLoose or OneOrMany. The
+// bytes given to it stay valid after the handler returns.
 func RegisterBody[I, O, B any](
 	a *API, op Operation, parse Parser[B], handle func(context.Context, *I, B) (*O, error),
 ) {
@@ -111,10 +121,10 @@ func RegisterBody[I, O, B any](
 	op.SkipValidateBody = true
 	method, path := op.Method, op.Path
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
-		b := any(in).(interface{ body() *JSONBody }).body()
-		if err := checkContentType(b.ContentType); err != nil {
+		if err := refuseParameters(ctx); err != nil {
 			return nil, a.problem(ctx, err)
 		}
+		b := any(in).(interface{ body() *JSONBody }).body()
 		value, err := parse.decode(a.huma.OpenAPI().Components.Schemas, bytes.Clone(b.RawBody))
 		if err != nil {
 			return nil, a.problem(ctx, err)
@@ -133,14 +143,4 @@ func (a *API) documentBody(method, path string, schema *huma.Schema) {
 	item := a.huma.OpenAPI().Paths[path]
 	ops := map[string]*huma.Operation{http.MethodPost: item.Post, http.MethodPut: item.Put, http.MethodPatch: item.Patch}
 	ops[method].RequestBody.Content["application/json"].Schema = schema
-}
-
-func checkContentType(ct string) error {
-	media, _, _ := strings.Cut(ct, ";")
-	media = strings.ToLower(strings.TrimSpace(media))
-	if media == "" || media == "application/json" {
-		return nil
-	}
-	return fault.New(fault.Unsupported, "unsupported_media_type",
-		"The body is %q; send JSON with Content-Type: application/json.", media)
 }

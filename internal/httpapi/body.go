@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"math"
-	"reflect"
+	"maps"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -35,18 +33,24 @@ type Parser[B any] struct {
 func One[T any]() Parser[T] {
 	return Parser[T]{
 		decode: func(r huma.Registry, raw []byte) (T, error) {
-			var zero T
-			if err := checkText(raw); err != nil {
-				return zero, err
-			}
-			item := decodeItem[T](r, raw)
-			if len(item.Mistakes) > 0 {
-				return zero, fault.InvalidBody(item.Mistakes)
-			}
-			return item.Value, nil
+			item, err := decodeOne[T](r, raw)
+			return item.Value, errors.Join(err, item.Err())
 		},
 		schema: SchemaOf[T],
 	}
+}
+
+// OneLoose parses a body that is one T and leaves its mistakes in the item: the
+// handler adds those that only it can see, and refuses all of them together.
+func OneLoose[T any]() Parser[Item[T]] {
+	return Parser[Item[T]]{decode: decodeOne[T], schema: SchemaOf[T]}
+}
+
+func decodeOne[T any](r huma.Registry, raw []byte) (Item[T], error) {
+	if err := checkText(raw); err != nil {
+		return Item[T]{}, err
+	}
+	return decodeItem[T](r, raw), nil
 }
 
 // Item is one value of a body with the bytes it was decoded from.
@@ -54,6 +58,34 @@ type Item[T any] struct {
 	Value    T
 	Raw      []byte
 	Mistakes []fault.Detail // pointers from the item's own root
+
+	named map[string]bool // the pointers of the mistakes
+}
+
+// Add takes up mistakes that were found later. One is enough for a field, and
+// nothing is added on the fields of what was found wrong as a whole: a value that
+// could not be decoded looks as if they were missing.
+func (i *Item[T]) Add(found ...fault.Detail) {
+	before := maps.Clone(i.named)
+	if i.named == nil && len(found) > 0 {
+		i.named = map[string]bool{}
+	}
+	for _, m := range found {
+		parent := m.Pointer[:max(0, strings.LastIndexByte(m.Pointer, '/'))]
+		if i.named[m.Pointer] || before[parent] {
+			continue
+		}
+		i.named[m.Pointer] = true
+		i.Mistakes = append(i.Mistakes, m)
+	}
+}
+
+// Err is the fault of all mistakes together, or nil.
+func (i *Item[T]) Err() error {
+	if len(i.Mistakes) == 0 {
+		return nil
+	}
+	return fault.InvalidBody(i.Mistakes)
 }
 
 // Batch is a body that is one T or an array of them.
@@ -110,16 +142,11 @@ func (b Batch[T]) Mistakes() []fault.Detail {
 	return all
 }
 
-// SchemaOf gives the schema of a T, as a reference when T is a struct.
-func SchemaOf[T any](r huma.Registry) *huma.Schema {
-	return r.Schema(reflect.TypeFor[T](), true, "")
-}
-
 // checkText refuses what is no JSON text at all.
 func checkText(raw []byte) error {
 	switch {
 	case len(bytes.TrimSpace(raw)) == 0:
-		return fault.New(fault.Malformed, "empty_body", "The body is empty; send a JSON object.")
+		return emptyBody()
 	case !utf8.Valid(raw):
 		return fault.New(fault.Malformed, "invalid_utf8", "The body is not valid UTF-8.")
 	case tooDeep(raw):
@@ -128,6 +155,13 @@ func checkText(raw []byte) error {
 		return notJSON(json.Unmarshal(raw, new(json.RawMessage)))
 	}
 	return nil
+}
+
+func emptyBody() *fault.Error {
+	return &fault.Error{
+		Kind: fault.Malformed, Code: "empty_body", Message: "The body is empty; send a JSON object.",
+		Details: []fault.Detail{{Pointer: "", Detail: "must be a JSON object"}},
+	}
 }
 
 func notJSON(err error) error {
@@ -164,32 +198,19 @@ func tooDeep(raw []byte) bool {
 func decodeItem[T any](r huma.Registry, raw []byte) Item[T] {
 	item := Item[T]{Raw: raw}
 	fields, mistakes := splitObject(raw)
+	item.Add(mistakes...)
 	if fields == nil {
-		item.Mistakes = mistakes
 		return item
 	}
-	seen := map[string]bool{}
-	for _, m := range mistakes {
-		seen[m.Pointer] = true
-	}
-	add := func(found []fault.Detail) {
-		for _, m := range found {
-			if !seen[m.Pointer] {
-				seen[m.Pointer] = true
-				mistakes = append(mistakes, m)
-			}
-		}
-	}
-	add(checkSchema[T](r, fields))
+	item.Add(checkSchema[T](r, fields)...)
 	// Unmarshal goes on past a field of the wrong type, which the schema has named
 	// already, so Validate sees the others.
-	if err := json.Unmarshal(raw, &item.Value); err != nil && len(mistakes) == 0 {
-		add([]fault.Detail{{Pointer: "", Detail: err.Error()}})
+	if err := json.Unmarshal(raw, &item.Value); err != nil && len(item.Mistakes) == 0 {
+		item.Add(fault.Detail{Pointer: "", Detail: err.Error()})
 	}
 	if v, ok := any(item.Value).(Validator); ok {
-		add(v.Validate())
+		item.Add(v.Validate()...)
 	}
-	item.Mistakes = mistakes
 	return item
 }
 
@@ -197,6 +218,7 @@ func decodeItem[T any](r huma.Registry, raw []byte) Item[T] {
 // as strictly as a body is decoded: by the schema of T and its own rules. No bytes
 // at all count as an object without fields. Pointers start at the object.
 func ObjectDecoder[T any]() func(raw []byte) (T, []fault.Detail) {
+	hookHuma()
 	r := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
 	SchemaOf[T](r) // a registry that has the type is only read from, by any number at once
 	return func(raw []byte) (T, []fault.Detail) {
@@ -232,80 +254,4 @@ func splitObject(raw []byte) (map[string]json.RawMessage, []fault.Detail) {
 		fields[name] = value
 	}
 	return fields, mistakes
-}
-
-func escapePointer(s string) string {
-	return strings.NewReplacer("~", "~0", "/", "~1").Replace(s)
-}
-
-// checkSchema lets huma check the fields against the schema of T. Free-form
-// fields are not parsed for it: whatever they hold is legal.
-func checkSchema[T any](r huma.Registry, fields map[string]json.RawMessage) []fault.Detail {
-	schema := r.Schema(reflect.TypeFor[T](), false, "")
-	values := make(map[string]any, len(fields))
-	for name, raw := range fields {
-		prop := schema.Properties[name]
-		if prop != nil && prop.Ref == "" && prop.Type == "" && prop.OneOf == nil {
-			values[name] = struct{}{}
-			continue
-		}
-		values[name] = looseValue(raw)
-	}
-	res := &huma.ValidateResult{}
-	path := huma.NewPathBuffer(make([]byte, 0, 128), 0)
-	huma.Validate(r, schema, path, huma.ModeWriteToServer, values, res)
-	mistakes := make([]fault.Detail, 0, len(res.Errors))
-	for _, err := range res.Errors {
-		if d, ok := errors.AsType[*huma.ErrorDetail](err); ok {
-			mistakes = append(mistakes, schemaMistake(d))
-		}
-	}
-	return mistakes
-}
-
-// schemaMistake puts a missing property's pointer on the property itself, where
-// huma points at its parent.
-func schemaMistake(d *huma.ErrorDetail) fault.Detail {
-	pointer := pointerOf(d.Location)
-	if name, ok := strings.CutPrefix(d.Message, "expected required property "); ok {
-		name = strings.TrimSuffix(name, " to be present")
-		return fault.Detail{Pointer: pointer + "/" + name, Detail: "is required"}
-	}
-	if d.Message == "unexpected property" {
-		return fault.Detail{Pointer: pointer, Detail: "is not a field known here; remove it"}
-	}
-	return fault.Detail{Pointer: pointer, Detail: d.Message}
-}
-
-// looseValue decodes for the schema check alone. A number that fits no field of
-// ours becomes a text, so that the schema refuses it where it asks for a number
-// and does not mind it elsewhere.
-func looseValue(raw []byte) any {
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber()
-	var v any
-	if err := dec.Decode(&v); err != nil && !errors.Is(err, io.EOF) {
-		return nil
-	}
-	return loosen(v)
-}
-
-func loosen(v any) any {
-	switch v := v.(type) {
-	case json.Number:
-		f, err := strconv.ParseFloat(v.String(), 64)
-		if err != nil || math.Abs(f) >= math.MaxInt64 {
-			return v.String()
-		}
-		return f
-	case []any:
-		for i := range v {
-			v[i] = loosen(v[i])
-		}
-	case map[string]any:
-		for k := range v {
-			v[k] = loosen(v[k])
-		}
-	}
-	return v
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -20,6 +21,7 @@ import (
 type thing struct {
 	Name string       `json:"name" minLength:"1"`
 	Size int          `json:"size,omitempty" minimum:"0"`
+	Tags []string     `json:"tags,omitempty" maxItems:"1"`
 	At   string       `json:"at,omitempty"`
 	Data httpapi.JSON `json:"data,omitempty"`
 }
@@ -31,8 +33,18 @@ func (t thing) Validate() []fault.Detail {
 
 type thingOut struct{ Body thing }
 
+type findIn struct {
+	Name  string       `query:"name"`
+	ID    string       `query:"id" format:"uuid"`
+	Limit int          `query:"limit" minimum:"1" default:"5"`
+	At    httpapi.Time `query:"at"`
+	Key   string       `header:"X-Key"`
+}
+
 // server answers POST /things with what it decoded.
-func server(t *testing.T) http.Handler {
+func server(t *testing.T) http.Handler { return newAPI(t).Handler() }
+
+func newAPI(t *testing.T) *httpapi.API {
 	t.Helper()
 	api := httpapi.New(httpapi.Config{Version: "test", MaxBody: 4096, Log: slog.New(slog.DiscardHandler)})
 	httpapi.RegisterBody(api, httpapi.Operation{OperationID: "make", Method: http.MethodPost, Path: "/things"},
@@ -59,7 +71,23 @@ func server(t *testing.T) http.Handler {
 			}
 			return nil, errors.New("secret")
 		})
-	return api.Handler()
+	httpapi.Register(api, httpapi.Operation{OperationID: "find", Method: http.MethodGet, Path: "/found"},
+		func(_ context.Context, in *findIn) (*thingOut, error) {
+			return &thingOut{Body: thing{Name: in.Name, Size: in.Limit, At: in.At.Text()}}, nil
+		})
+	httpapi.Register(api, httpapi.Operation{OperationID: "unwritable", Method: http.MethodGet, Path: "/unwritable"},
+		func(context.Context, *struct{}) (*struct{ Body time.Time }, error) {
+			return &struct{ Body time.Time }{Body: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)}, nil
+		})
+	return api
+}
+
+func TestDocumentAllowsNoNull(t *testing.T) {
+	t.Parallel()
+	doc, err := json.Marshal(newAPI(t).OpenAPI())
+	require.NoError(t, err)
+	require.Contains(t, string(doc), `"tags":`)
+	require.NotContains(t, string(doc), `"null"`)
 }
 
 func do(t *testing.T, h http.Handler, method, path, body string, header ...string) (*httptest.ResponseRecorder, httpapi.Problem) {
@@ -82,6 +110,145 @@ func do(t *testing.T, h http.Handler, method, path, body string, header ...strin
 	return rec, p
 }
 
+func pointers(p httpapi.Problem) []string {
+	var all []string
+	for _, e := range p.Errors {
+		all = append(all, e.Pointer)
+	}
+	return all
+}
+
+func TestParametersThatWouldBeIgnoredAreRefused(t *testing.T) {
+	t.Parallel()
+	h := server(t)
+	for query, want := range map[string][]string{
+		"bogus=1":              {"/query/bogus"},
+		"Name=a":               {"/query/Name"},
+		"name=a;b":             {"/query/name"},
+		"name=%zz":             {"/query/name"},
+		"%zz":                  {"/query/%zz"},
+		"name=a&name=b":        {"/query/name"},
+		"name=%00":             {"/query/name"},
+		"name=%ff":             {"/query/name"},
+		"a%2Fb=1&%ff":          {"/query/a~1b", "/query/\ufffd"},
+		"name=%00&limit=x&b":   {"/query/name", "/query/limit", "/query/b"},
+		"limit=0":              {"/query/limit"},
+		"at=2026-01-01":        {"/query/at"},
+		"at=0000-01-01T00:00Z": {"/query/at"},
+		"id=7":                 {"/query/id"},
+		"id=urn:uuid:00000000-0000-0000-0000-000000000000": {"/query/id"},
+		"name=" + strings.Repeat("x", 1001):                {"/query/name"},
+	} {
+		rec, p := do(t, h, http.MethodGet, "/found?"+query, "")
+		require.Equal(t, 422, rec.Code, "%s: %s", query, rec.Body)
+		require.Equal(t, "invalid_parameter", p.Code)
+		require.ElementsMatch(t, want, pointers(p), "%s: %s", query, rec.Body)
+	}
+	for _, query := range []string{"", "name=", "&&name=a&", "name=%C3%A9&limit=7", "limit=&at="} {
+		rec, _ := do(t, h, http.MethodGet, "/found?"+query, "")
+		require.Equal(t, 200, rec.Code, "%s: %s", query, rec.Body)
+	}
+	rec, _ := do(t, h, http.MethodGet, "/found?at=0001-01-01T00:00:00Z", "")
+	require.Contains(t, rec.Body.String(), "0001-01-01T00:00:00Z", "any time may be asked for")
+	rec, p := do(t, h, http.MethodGet, "/found", "", "X-Key", " ")
+	require.Equal(t, 422, rec.Code)
+	require.Equal(t, []string{"/header/X-Key"}, pointers(p))
+	rec, p = do(t, h, http.MethodPost, "/things?dry=1", `{"name":"a"}`)
+	require.Equal(t, 422, rec.Code)
+	require.Equal(t, []string{"/query/dry"}, pointers(p))
+}
+
+func TestMessagesSayWhatAValueMustBe(t *testing.T) {
+	t.Parallel()
+	h := server(t)
+	for body, want := range map[string]string{
+		`{"name":7}`:                           "must be a text",
+		`{"name":null}`:                        "must be a text, not null",
+		`{"name":""}`:                          "must have at least 1 character",
+		`{}`:                                   "is required",
+		`{"name":"a","size":-1}`:               "must be at least 0",
+		`{"name":"a","size":2.0}`:              "must be a whole number, without a fraction or exponent",
+		`{"name":"a","tags":"b"}`:              "must be an array",
+		`{"name":"a","tags":["b","c"]}`:        "must have at most 1 item",
+		`{"name":"a","x":1}`:                   "is not a field known here; remove it",
+		`{"name":"a","at":"2026-01-31 09:30"}`: "must be an RFC 3339 time such as 2026-01-31T09:30:00Z or 2026-01-31T11:30:00+02:00",
+	} {
+		_, p := do(t, h, http.MethodPost, "/things", body)
+		require.Len(t, p.Errors, 1, body)
+		require.Equal(t, want, p.Errors[0].Detail, body)
+	}
+	for query, want := range map[string]string{
+		"limit=x": "must be a whole number",
+		"id=7":    "must be a UUID such as",
+		"at=x":    "must be an RFC 3339 time such as 2026-01-31T09:30:00Z or 2026-01-31T11:30:00+02:00; in a URL write + as %2B",
+		"b=1":     "the parameters are name, id, limit, at",
+	} {
+		_, p := do(t, h, http.MethodGet, "/found?"+query, "")
+		require.Len(t, p.Errors, 1, query)
+		require.Contains(t, p.Errors[0].Detail, want, query)
+	}
+	_, p := do(t, h, http.MethodPost, "/things", `{"name":"a","data":"`+strings.Repeat("x", 4096)+`"}`)
+	require.Contains(t, p.Detail, "4096 bytes")
+	require.Contains(t, p.Detail, "SIGNALSTACK_MAX_BODY")
+}
+
+func TestAnswerThatCannotBeWrittenIsAProblem(t *testing.T) {
+	t.Parallel()
+	rec, p := do(t, server(t), http.MethodGet, "/unwritable", "")
+	require.Equal(t, 500, rec.Code, rec.Body)
+	require.Equal(t, "internal", p.Code)
+}
+
+func TestOnlyPlainJSONIsTakenAsABody(t *testing.T) {
+	t.Parallel()
+	h := server(t)
+	for _, header := range [][]string{
+		{"Content-Type", ""},
+		{"Content-Type", "text/plain"},
+		{"Content-Type", "application/x-www-form-urlencoded"},
+		{"Content-Encoding", "gzip"},
+	} {
+		rec, p := do(t, h, http.MethodPost, "/things", `{"name":"a"}`, header...)
+		require.Equal(t, 415, rec.Code, "%v: %s", header, rec.Body)
+		require.Contains(t, p.Detail, "; send ", "%v", header)
+	}
+	rec, _ := do(t, h, http.MethodPost, "/things", `{"name":"a"}`, "Content-Type", "Application/JSON; charset=utf-8", "Content-Encoding", "identity")
+	require.Equal(t, 200, rec.Code, rec.Body)
+}
+
+func TestPagesOfOtherSitesChangeNothing(t *testing.T) {
+	t.Parallel()
+	h := server(t)
+	for _, header := range [][]string{
+		{"Sec-Fetch-Site", "cross-site"}, {"Origin", "https://evil.example"}, {"Origin", "null"},
+	} {
+		rec, p := do(t, h, http.MethodPost, "/things", `{"name":"a"}`, header...)
+		require.Equal(t, 403, rec.Code, "%v: %s", header, rec.Body)
+		require.Equal(t, "cross_site_request", p.Code)
+		rec, _ = do(t, h, http.MethodGet, "/found", "", header...)
+		require.Equal(t, 200, rec.Code, "%v: %s", header, rec.Body)
+	}
+	for _, header := range [][]string{{"Sec-Fetch-Site", "same-origin"}, {"Origin", "http://example.com"}, {"Origin", "https://example.com"}} {
+		rec, _ := do(t, h, http.MethodPost, "/things", `{"name":"a"}`, header...)
+		require.Equal(t, 200, rec.Code, "%v: %s", header, rec.Body)
+	}
+}
+
+func TestHeadIsGetWithoutTheBody(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewServer(server(t))
+	t.Cleanup(s.Close)
+	for path, status := range map[string]int{"/found": 200, "/found?x=1": 422, "/nowhere": 404, "/things": 405} {
+		resp, err := s.Client().Head(s.URL + path)
+		require.NoError(t, err)
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, status, resp.StatusCode, path)
+		require.Empty(t, body, path)
+	}
+}
+
 func TestBodyIsDecodedStrictly(t *testing.T) {
 	t.Parallel()
 	h := server(t)
@@ -93,7 +260,8 @@ func TestBodyIsDecodedStrictly(t *testing.T) {
 	}{
 		{"not JSON", `{"name":`, 400, nil},
 		{"two values", `{"name":"a"} {}`, 400, nil},
-		{"empty", ` `, 400, nil},
+		{"empty", ` `, 400, []string{""}},
+		{"no body", ``, 400, []string{""}},
 		{"invalid UTF-8", "{\"name\":\"\xff\"}", 400, nil},
 		{"too deep", `{"name":"a","data":` + deep[:4000] + `}`, 400, nil},
 		{"too large", `{"name":"a","data":"` + strings.Repeat("x", 4096) + `"}`, 413, nil},
@@ -102,6 +270,10 @@ func TestBodyIsDecodedStrictly(t *testing.T) {
 		{"missing field", `{}`, 422, []string{"/name"}},
 		{"empty field", `{"name":""}`, 422, []string{"/name"}},
 		{"null field", `{"name":null}`, 422, []string{"/name"}},
+		{"null in a field that may be absent", `{"name":"a","size":null,"tags":null}`, 422, []string{"/size", "/tags"}},
+		{"null inside", `{"name":"a","tags":[null]}`, 422, []string{"/tags/0"}},
+		{"a list and its items", `{"name":"a","tags":["b",7]}`, 422, []string{"/tags", "/tags/1"}},
+		{"whole number with a fraction", `{"name":"a","size":2.0}`, 422, []string{"/size"}},
 		{"wrong type", `{"name":7}`, 422, []string{"/name"}},
 		{"wrong case", `{"Name":"a"}`, 422, []string{"/Name", "/name"}},
 		{"unknown field", `{"name":"a","nome":"b"}`, 422, []string{"/nome"}},
@@ -165,6 +337,7 @@ func TestEveryFailureIsAProblem(t *testing.T) {
 	require.Equal(t, "2", rec.Header().Get("Retry-After"))
 	require.Equal(t, "database_unavailable", p.Code)
 	require.NotContains(t, rec.Body.String(), "secret")
+	require.Equal(t, "The database does not answer. Try again.", p.Detail)
 }
 
 func TestRequestIDIsTakenOrMade(t *testing.T) {
@@ -187,6 +360,8 @@ func TestCursorFitsOnlyItsList(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"b"}, key)
 
+	require.Equal(t, "/query/cursor", invalidCursor(t, list).Details[0].Pointer)
+
 	other := httpapi.List{Path: "/jobs", Filters: map[string]string{"state": "pending"}}
 	flipped := []byte(page.Body.NextCursor)
 	flipped[len(flipped)-3] ^= 1
@@ -201,4 +376,11 @@ func TestCursorFitsOnlyItsList(t *testing.T) {
 	last := httpapi.NewPage([]string{"a"}, 2, list, func(s string) []string { return []string{s} })
 	require.Empty(t, last.Body.NextCursor)
 	require.Empty(t, last.Link)
+}
+
+func invalidCursor(t *testing.T, list httpapi.List) *fault.Error {
+	t.Helper()
+	_, err := list.Key("AA", 1)
+	require.Error(t, err)
+	return fault.As(err)
 }

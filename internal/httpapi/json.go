@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"fmt"
+	"io"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -41,4 +42,31 @@ func (j *JSON) Scan(src any) error {
 		return fmt.Errorf("scan JSON from %T", src)
 	}
 	return nil
+}
+
+// marshaled is an answer that is JSON already.
+type marshaled []byte
+
+// marshalFirst makes JSON of an answer as the last of huma's transformations, which
+// come before the status is written: huma's own marshalling comes after it, and its
+// failure would leave a 200. A panic is answered like that of a handler.
+func marshalFirst(_ huma.Context, _ string, answer any) (any, error) {
+	var b bytes.Buffer
+	if err := huma.DefaultJSONFormat.Marshal(&b, answer); err != nil {
+		panic(fmt.Errorf("marshal the answer: %w", err))
+	}
+	return marshaled(b.Bytes()), nil
+}
+
+// marshaledFormat writes what marshalFirst made.
+var marshaledFormat = huma.Format{
+	Marshal: func(w io.Writer, v any) error {
+		b, ok := v.(marshaled)
+		if !ok {
+			return huma.DefaultJSONFormat.Marshal(w, v)
+		}
+		_, err := w.Write(b)
+		return err
+	},
+	Unmarshal: huma.DefaultJSONFormat.Unmarshal,
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"runtime/debug"
 	"time"
 
@@ -18,6 +19,8 @@ type ctxKey int
 const (
 	requestIDKey ctxKey = iota
 	tenantKey
+	writesKey
+	mistakesKey
 )
 
 // DefaultTenant is whose everything is when nobody says otherwise.
@@ -51,6 +54,7 @@ func (a *API) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		c.Response().Header().Set(echo.HeaderXRequestID, id)
 		ctx := context.WithValue(c.Request().Context(), requestIDKey, id)
+		ctx = context.WithValue(ctx, writesKey, c.Request().Method != http.MethodGet)
 		c.SetRequest(c.Request().WithContext(ctx))
 		defer func() {
 			if p := recover(); p != nil {
@@ -63,6 +67,26 @@ func (a *API) observe(next echo.HandlerFunc) echo.HandlerFunc {
 			}
 			a.logRequest(ctx, c, start)
 		}()
+		return next(c)
+	}
+}
+
+// writes says whether the request asks for a change.
+func writes(ctx context.Context) bool {
+	is, _ := ctx.Value(writesKey).(bool)
+	return is
+}
+
+// refuseOtherSites keeps the pages of other sites from changing anything with the
+// browser of somebody who reaches this server. Only browsers send the headers that
+// it goes by.
+func (a *API) refuseOtherSites(next echo.HandlerFunc) echo.HandlerFunc {
+	protection := http.NewCrossOriginProtection()
+	return func(c echo.Context) error {
+		if err := protection.Check(c.Request()); err != nil {
+			return fault.New(fault.Forbidden, "cross_site_request",
+				"A page of another site sent this request; only pages of this server's own origin may change anything.")
+		}
 		return next(c)
 	}
 }

@@ -77,7 +77,10 @@ func (l List) Key(cursor string, n int) ([]string, error) {
 	if cursor == "" {
 		return nil, nil
 	}
-	bad := fault.New(fault.Malformed, "invalid_cursor", "The cursor is not one that this list gave; start again without it.")
+	bad := &fault.Error{
+		Kind: fault.Malformed, Code: "invalid_cursor", Message: "The cursor is not one that this list gave; start again without it.",
+		Details: []fault.Detail{{Pointer: "/query/cursor", Detail: "must be a next_cursor of this list, asked with the same filters"}},
+	}
 	b, err := base64.RawURLEncoding.DecodeString(cursor)
 	if err != nil || len(b) <= cursorSum || string(l.sum(b[cursorSum:])) != string(b[:cursorSum]) {
 		return nil, bad

@@ -3,7 +3,9 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -83,10 +85,29 @@ func (a *API) problem(ctx context.Context, err error) *Problem {
 	if f.Err != nil {
 		a.log.WarnContext(ctx, "request refused", "request_id", RequestID(ctx), "code", f.Code, "error", f.Err)
 	}
+	return newProblem(ctx, f)
+}
+
+func newProblem(ctx context.Context, f *fault.Error) *Problem {
 	status := statusOf[f.Kind]
 	return &Problem{
 		Type: "about:blank", Title: http.StatusText(status), Status: status, Code: f.Code,
-		Detail: f.Message, RequestID: RequestID(ctx), Errors: f.Details, retryAfter: f.RetryAfter,
+		Detail: f.Message + outcome(ctx, f.Outcome), RequestID: RequestID(ctx), Errors: f.Details, retryAfter: f.RetryAfter,
+	}
+}
+
+// outcome says what to do after a failure, by what became of the request's changes.
+// One that only reads has none.
+func outcome(ctx context.Context, o fault.Outcome) string {
+	switch {
+	case o == fault.Told:
+		return ""
+	case !writes(ctx):
+		return " Try again."
+	case o == fault.Nothing:
+		return " Nothing was stored. Try again."
+	default:
+		return " The request may or may not have been stored; send it again with the same idempotency key, or look first if it had none."
 	}
 }
 
@@ -94,10 +115,19 @@ func (a *API) problem(ctx context.Context, err error) *Problem {
 // offers package variables only; they are set once and always to the same.
 var hookHuma = sync.OnceFunc(func() {
 	huma.ValidateStrictCasing = true
+	huma.DefaultArrayNullable = false
+	setWords()
 	huma.NewErrorWithContext = func(ctx huma.Context, status int, msg string, errs ...error) huma.StatusError {
+		switch {
+		case msg == "request body is required":
+			return newProblem(ctx.Context(), emptyBody())
+		case status == http.StatusRequestEntityTooLarge:
+			msg = fmt.Sprintf("The body is larger than %d bytes; send less, or raise SIGNALSTACK_MAX_BODY.", ctx.Operation().MaxBodyBytes-1)
+		}
 		p := humaProblem(status, msg, errs)
-		if ctx != nil {
-			p.RequestID = RequestID(ctx.Context())
+		p.RequestID = RequestID(ctx.Context())
+		if status == http.StatusUnprocessableEntity {
+			p.Errors = withoutRepeats(append(parameterMistakes(ctx.Context()), p.Errors...))
 		}
 		return p
 	}
@@ -108,15 +138,27 @@ var hookHuma = sync.OnceFunc(func() {
 
 func humaProblem(status int, msg string, errs []error) *Problem {
 	p := &Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Code: codeOf(status), Detail: msg}
+	if invalid := fault.InvalidParameters(nil); p.Code == invalid.Code {
+		p.Detail = invalid.Message
+	}
 	for _, err := range errs {
 		detail := fault.Detail{Detail: err.Error()}
 		if d, ok := errors.AsType[*huma.ErrorDetail](err); ok {
-			// The value is left out: it may be a secret.
-			detail = fault.Detail{Pointer: pointerOf(d.Location), Detail: d.Message}
+			detail = detailOf(d)
 		}
 		p.Errors = append(p.Errors, detail)
 	}
 	return p
+}
+
+// withoutRepeats keeps the first mistake of each parameter.
+func withoutRepeats(all []fault.Detail) []fault.Detail {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(all, func(d fault.Detail) bool {
+		twice := seen[d.Pointer]
+		seen[d.Pointer] = true
+		return twice
+	})
 }
 
 // codeOf names a status for failures that no domain raised.

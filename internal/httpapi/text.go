@@ -1,12 +1,14 @@
 package httpapi
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
 
 	"github.com/signalstack/signalstack/internal/fault"
@@ -42,17 +44,50 @@ func ParseTime(pointer, text string) (time.Time, []fault.Detail) {
 		return time.Time{}, nil
 	}
 	t, err := time.Parse(time.RFC3339, text)
-	if err != nil || t.Year() < 1 || t.Year() > 9999 {
-		return time.Time{}, []fault.Detail{{Pointer: pointer, Detail: "must be an RFC 3339 time such as 2026-01-31T09:30:00Z"}}
+	if year := t.UTC().Year(); err != nil || year < 1 || year > 9999 {
+		return time.Time{}, []fault.Detail{{Pointer: pointer, Detail: "must be " + timeForm}}
 	}
 	return t, nil
 }
 
+// Time is a parameter that is an RFC 3339 time. Given says that it was sent: any
+// time may be asked for, the zero time too.
+type Time struct {
+	time.Time
+	Given bool
+}
+
+// UnmarshalText reads what was sent; huma calls it.
+func (t *Time) UnmarshalText(text []byte) error {
+	at, mistakes := ParseTime("", string(text))
+	if len(mistakes) > 0 {
+		return errors.New(mistakes[0].Detail + "; in a URL write + as %2B")
+	}
+	t.Time, t.Given = at, true
+	return nil
+}
+
+// Schema documents the text.
+func (Time) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeString, Format: "date-time"}
+}
+
+// Text is the time as it was given, or "".
+func (t Time) Text() string {
+	if !t.Given {
+		return ""
+	}
+	return t.Format(time.RFC3339Nano)
+}
+
+// uuidLength is that of the one form that is taken; the library reads others too.
+const uuidLength = 36
+
 // ParseID reads the id of a path.
 func ParseID(text string) (uuid.UUID, error) {
 	id, err := uuid.Parse(text)
-	if err != nil || len(text) != 36 {
-		return uuid.UUID{}, fault.InvalidField("/path/id", "must be a UUID such as 0192f3a1-7c1e-7d3a-9b56-3f1f0c2d4e5f")
+	if err != nil || len(text) != uuidLength {
+		return uuid.UUID{}, fault.InvalidParameter("/path/id", "must be %s", uuidForm)
 	}
 	return id, nil
 }

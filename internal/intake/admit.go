@@ -3,10 +3,12 @@ package intake
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/jmoiron/sqlx"
 
+	"github.com/signalstack/signalstack/internal/fault"
 	"github.com/signalstack/signalstack/internal/idempotency"
 )
 
@@ -47,7 +49,7 @@ func admit[T any](ctx context.Context, tx *sqlx.Tx, requests []*Request[T]) (map
 // so that nothing of it is written.
 func (r *Request[T]) match(found map[idempotency.Key]idempotency.Found) bool {
 	var refusal error
-	for _, item := range r.Items {
+	for i, item := range r.Items {
 		item.verdict = fresh
 		for _, k := range item.Keys {
 			stored, ok := found[k.Key]
@@ -56,7 +58,7 @@ func (r *Request[T]) match(found map[idempotency.Key]idempotency.Found) bool {
 			}
 			item.verdict = replayed
 			if item.answer, item.err = stored.Answer(k.Fingerprint); item.err != nil {
-				item.verdict, refusal = refused, item.err
+				item.verdict, refusal = refused, r.at(i, item.err)
 				break
 			}
 		}
@@ -68,6 +70,17 @@ func (r *Request[T]) match(found map[idempotency.Key]idempotency.Found) bool {
 		item.verdict, item.err = refused, refusal
 	}
 	return true
+}
+
+// at says which item of an array a fault is about.
+func (r *Request[T]) at(i int, err error) error {
+	f := fault.As(err)
+	if f == nil || len(r.Items) == 1 {
+		return err
+	}
+	about := *f
+	about.Details = []fault.Detail{{Pointer: "/" + strconv.Itoa(i), Detail: "was sent before under the same key with another body"}}
+	return &about
 }
 
 // collides takes the keys of the fresh items, or says that one is taken.

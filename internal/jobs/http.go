@@ -48,9 +48,9 @@ func (a *API) create(ctx context.Context, in *intake.CreateIn, body httpapi.Batc
 	items := make([]*intake.Item[*creation], len(body.Items))
 	for i := range body.Items {
 		given := &body.Items[i]
-		given.Mistakes = append(given.Mistakes, a.Kinds.CheckKind(given.Value.Kind, given.Value.Payload, false)...)
+		given.Add(a.Kinds.CheckKind(given.Value.Kind, given.Value.Payload, false)...)
 		key, wrong := intake.KeyOf(in.IdempotencyKey, given.Value.IdempotencyKey, body.Array, i)
-		given.Mistakes = append(given.Mistakes, wrong...)
+		given.Add(wrong...)
 		if len(given.Mistakes) > 0 {
 			continue
 		}
@@ -109,24 +109,24 @@ func (a *API) checkEndpoints(ctx context.Context, array bool, items []*intake.It
 
 // listIn are the filters of the job list.
 type listIn struct {
-	State         string    `query:"state" enum:"scheduled,pending,running,retrying,succeeded,failed,canceled"`
-	Kind          string    `query:"kind"`
-	Queue         string    `query:"queue"`
-	Tenant        string    `query:"tenant"`
-	EventID       string    `query:"event_id" format:"uuid"`
-	RuleID        string    `query:"rule_id" format:"uuid"`
-	EndpointID    string    `query:"endpoint_id" format:"uuid"`
-	CreatedAfter  time.Time `query:"created_after" doc:"Created at this time or later"`
-	CreatedBefore time.Time `query:"created_before" doc:"Created before this time"`
-	Limit         int       `query:"limit" minimum:"1" maximum:"1000" default:"50"`
-	Cursor        string    `query:"cursor" doc:"next_cursor of the page before, with the same filters"`
-	Order         string    `query:"order" enum:"desc,asc" default:"desc" doc:"By creation"`
+	State         string       `query:"state" enum:"scheduled,pending,running,retrying,succeeded,failed,canceled"`
+	Kind          string       `query:"kind"`
+	Queue         string       `query:"queue"`
+	Tenant        string       `query:"tenant"`
+	EventID       string       `query:"event_id" format:"uuid"`
+	RuleID        string       `query:"rule_id" format:"uuid"`
+	EndpointID    string       `query:"endpoint_id" format:"uuid"`
+	CreatedAfter  httpapi.Time `query:"created_after" doc:"Created at this time or later"`
+	CreatedBefore httpapi.Time `query:"created_before" doc:"Created before this time"`
+	Limit         int          `query:"limit" minimum:"1" maximum:"1000" default:"50"`
+	Cursor        string       `query:"cursor" doc:"next_cursor of the page before, with the same filters"`
+	Order         string       `query:"order" enum:"desc,asc" default:"desc" doc:"By creation"`
 }
 
 func (a *API) list(ctx context.Context, in *listIn) (*httpapi.PageOut[Record], error) {
 	list := httpapi.List{Path: "/jobs", Filters: map[string]string{
 		"state": in.State, "kind": in.Kind, "queue": in.Queue, "tenant": in.Tenant, "event_id": in.EventID, "rule_id": in.RuleID,
-		"endpoint_id": in.EndpointID, "created_after": timeText(in.CreatedAfter), "created_before": timeText(in.CreatedBefore), "order": in.Order,
+		"endpoint_id": in.EndpointID, "created_after": in.CreatedAfter.Text(), "created_before": in.CreatedBefore.Text(), "order": in.Order,
 	}}
 	after, err := list.Key(in.Cursor, 1)
 	if err != nil {
@@ -135,7 +135,7 @@ func (a *API) list(ctx context.Context, in *listIn) (*httpapi.PageOut[Record], e
 	f := Filter{
 		State: queue.State(in.State), Kind: in.Kind, Queue: in.Queue, Tenant: in.Tenant,
 		EventID: in.EventID, RuleID: in.RuleID, EndpointID: in.EndpointID,
-		CreatedAfter: in.CreatedAfter, CreatedBefore: in.CreatedBefore, Ascending: in.Order == "asc", Limit: in.Limit + 1,
+		CreatedAfter: bound(in.CreatedAfter), CreatedBefore: bound(in.CreatedBefore), Ascending: in.Order == "asc", Limit: in.Limit + 1,
 	}
 	if after != nil {
 		f.After = after[0]
@@ -147,11 +147,17 @@ func (a *API) list(ctx context.Context, in *listIn) (*httpapi.PageOut[Record], e
 	return httpapi.NewPage(rows, in.Limit, list, func(r Record) []string { return []string{r.ID.String()} }), nil
 }
 
-func timeText(t time.Time) string {
-	if t.IsZero() {
-		return ""
+// firstDay is before anything here was created. Ids, by which a list is bounded,
+// cannot tell times before 1970.
+var firstDay = time.Date(1970, 1, 2, 0, 0, 0, 0, time.UTC)
+
+// bound makes a bound of the list, which an earlier time is no other than: to the
+// list the zero time is none.
+func bound(t httpapi.Time) time.Time {
+	if t.Given && t.Before(firstDay) {
+		return firstDay
 	}
-	return t.Format(time.RFC3339Nano)
+	return t.Time
 }
 
 type getIn struct {

@@ -131,6 +131,10 @@ func TestBadJobsAreRefusedWithEveryMistakeAndNothingIsStored(t *testing.T) {
 	for body, pointers := range map[string][]string{
 		`{}`:                              {"/kind"},
 		`{"kind":"nonsense"}`:             {"/kind"},
+		`{"kind":""}`:                     {"/kind"},
+		`{"kind":null,"queue":null}`:      {"/kind", "/queue"},
+		`{"kind":"test","retry":null}`:    {"/retry"},
+		`{"kind":"test","priority":2.0}`:  {"/priority"},
 		`{"kind":"test","payload":"bad"}`: {"/payload/x"},
 		`{"kind":"test","priority":-1,"queue":"a b","tenant":"é"}`:                            {"/priority", "/queue", "/tenant"},
 		`{"kind":"test","priority":5}`:                                                        {"/priority"},
@@ -175,6 +179,16 @@ func TestKeyMakesARequestSafeToSendAgain(t *testing.T) {
 	require.Equal(t, http.StatusCreated, tenant.Code, "another tenant has keys of its own")
 	require.Equal(t, 422, send(f.handler, http.MethodPost, "/jobs", `{"kind":"test","idempotency_key":"a"}`, "Idempotency-Key", "b").Code)
 	require.Equal(t, 2, f.jobsStored(t))
+}
+
+func TestEmptyKeyIsAMistakeOfTheSender(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	for _, key := range []string{"", `""`} {
+		p := decode[httpapi.Problem](t, send(f.handler, http.MethodPost, "/jobs", `{"kind":"test"}`, "Idempotency-Key", key), 422)
+		require.Equal(t, "/header/Idempotency-Key", p.Errors[0].Pointer)
+	}
+	require.Zero(t, f.jobsStored(t))
 }
 
 func TestExpiredKeyIsFree(t *testing.T) {
@@ -251,7 +265,9 @@ func TestListFiltersAndPages(t *testing.T) {
 	require.Empty(t, f.list(t, "/jobs?created_before=2020-01-01T00:00:00Z"))
 	require.Len(t, f.list(t, "/jobs?created_after=2020-01-01T00:00:00Z"), 7)
 	require.Empty(t, f.list(t, "/jobs?event_id="+uuid.NewString()))
-	for _, bad := range []string{"limit=0", "limit=x", "state=gone", "event_id=7", "created_after=now", "order=up", "cursor=abc"} {
+	require.Empty(t, f.list(t, "/jobs?created_before=0001-01-01T00:00:00Z"), "no time is none")
+	require.Len(t, f.list(t, "/jobs?created_after=0001-01-01T00:00:00Z&limit=2"), 7)
+	for _, bad := range []string{"limit=0", "limit=x", "state=gone", "event_id=7", "created_after=now", "order=up", "cursor=abc", "tenant=%00", "kind=%ff", "queue=a%0a", "tenant=nosuch;x", "State=failed", "event_id=urn:uuid:" + uuid.NewString()} {
 		rec := send(f.handler, http.MethodGet, "/jobs?"+bad, "")
 		require.Contains(t, []int{400, 422}, rec.Code, "%s: %s", bad, rec.Body)
 	}
@@ -298,7 +314,11 @@ func TestUnknownAndMalformedIDs(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)
 	require.Equal(t, 404, send(f.handler, http.MethodGet, "/jobs/"+uuid.NewString(), "").Code)
-	require.Equal(t, 422, send(f.handler, http.MethodGet, "/jobs/7", "").Code)
+	for _, id := range []string{"7", "urn:uuid:" + uuid.NewString(), "%7B" + uuid.NewString() + "%7D"} {
+		p := decode[httpapi.Problem](t, send(f.handler, http.MethodGet, "/jobs/"+id, ""), 422)
+		require.Equal(t, "invalid_parameter", p.Code)
+		require.Equal(t, "/path/id", p.Errors[0].Pointer)
+	}
 	require.Equal(t, 422, send(f.handler, http.MethodGet, "/jobs/'%20OR%201=1", "").Code)
 	require.Equal(t, 405, send(f.handler, http.MethodDelete, "/jobs", "").Code)
 }

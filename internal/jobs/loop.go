@@ -22,6 +22,7 @@ type queueLoop struct {
 	mu       sync.Mutex
 	notices  []queue.Notice // heard since the last claim
 	controls map[string]queue.Control
+	changed  bool // controls, since the last claim
 	paused   bool
 }
 
@@ -52,7 +53,7 @@ func (q *queueLoop) hear(n queue.Notice) {
 
 func (q *queueLoop) setControls(controls map[string]queue.Control) {
 	q.mu.Lock()
-	q.controls = controls
+	q.controls, q.changed = controls, true
 	resumed := q.paused && !controls[""].Paused
 	q.paused = controls[""].Paused
 	q.mu.Unlock()
@@ -72,7 +73,10 @@ func (q *queueLoop) wake() {
 func (q *queueLoop) inform() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.claimer.SetControls(q.controls)
+	if q.changed {
+		q.claimer.SetControls(q.controls)
+		q.changed = false
+	}
 	for _, n := range q.notices {
 		if n.Kind == "" {
 			q.claimer.Forget()

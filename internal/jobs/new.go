@@ -16,7 +16,7 @@ import (
 // NewJob is what a client may say of a job.
 type NewJob struct {
 	Options
-	Kind           string       `json:"kind" doc:"What the job does" example:"http"`
+	Kind           string       `json:"kind" minLength:"1" doc:"What the job does" example:"http"`
 	Payload        httpapi.JSON `json:"payload,omitempty" doc:"What the kind works on"`
 	RunAt          string       `json:"run_at,omitempty" format:"date-time" doc:"Not before this time, at most ten years ahead; a time in the past runs now"`
 	IdempotencyKey *string      `json:"idempotency_key,omitempty" doc:"Makes the request safe to send again; as the Idempotency-Key header"`
@@ -52,7 +52,7 @@ func (n NewJob) Validate() []fault.Detail {
 // CheckKind gives the mistakes of a kind's name and its payload.
 func (r *Registry) CheckKind(name string, payload httpapi.JSON, fromEvent bool) []fault.Detail {
 	if name == "" {
-		return nil // the schema says so already
+		return []fault.Detail{{Pointer: "/kind", Detail: "is required"}}
 	}
 	kind, known := r.kinds[name]
 	if !known {

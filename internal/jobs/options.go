@@ -25,12 +25,21 @@ type Options struct {
 const (
 	maxAhead   = 10 * 366 * 24 * time.Hour
 	maxTimeout = 24 * time.Hour
+
+	maxPriority = 4
+	mostTries   = 1000
 )
+
+// unknownKind gives the limits of jobs whose kind only a newer binary knows: one
+// that shares the database may have stored the rule that makes them.
+var unknownKind = Kind{Timeout: time.Minute, MaxAttempts: 10}
 
 // Validate gives every mistake, with pointers from the object that the options
 // stand in.
 func (o Options) Validate() []fault.Detail {
 	mistakes := httpapi.CheckName("/queue", o.Queue)
+	mistakes = append(mistakes, checkNumber("/priority", o.Priority, maxPriority)...)
+	mistakes = append(mistakes, checkNumber("/max_attempts", o.MaxAttempts, mostTries)...)
 	if o.Delay != "" {
 		mistakes = append(mistakes, checkDuration("/delay", o.Delay, 0, maxAhead)...)
 	}
@@ -43,6 +52,14 @@ func (o Options) Validate() []fault.Detail {
 		}
 	}
 	return mistakes
+}
+
+// checkNumber repeats what the schema says, for options that were stored.
+func checkNumber(pointer string, n *int, most int) []fault.Detail {
+	if n == nil || 1 <= *n && *n <= most {
+		return nil
+	}
+	return []fault.Detail{{Pointer: pointer, Detail: fmt.Sprintf("must be from 1 to %d", most)}}
 }
 
 func checkDuration(pointer, text string, least, most time.Duration) []fault.Detail {
@@ -85,8 +102,12 @@ func firstOf(texts ...string) string {
 	return ""
 }
 
-// Fill completes a job of this kind with options and defaults. The kind must be
-// registered and the options valid.
+// Fill completes a job with options, which must be valid, and the defaults of its
+// kind.
 func (r *Registry) Fill(job *queue.NewJob, o Options) {
-	o.apply(r.kinds[job.Kind], job)
+	kind, known := r.kinds[job.Kind]
+	if !known {
+		kind = unknownKind
+	}
+	o.apply(kind, job)
 }

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -78,6 +80,10 @@ func (g *Guard) Check(pointer, raw string) []fault.Detail {
 		return mistake("must have at most %d bytes", maxURL)
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || strings.ContainsAny(raw, " \t\r\n"):
 		return mistake("must be an http or https URL such as https://example.com/hooks")
+	case hasEmptyLabel(u.Hostname()):
+		return mistake("must have a host without empty parts, such as example.com")
+	case !isPort(u.Port()):
+		return mistake("must have a port from 1 to 65535, or none")
 	case u.User != nil:
 		return mistake("must not hold a user or password; put credentials into a header")
 	case u.Fragment != "":
@@ -90,6 +96,17 @@ func (g *Guard) Check(pointer, raw string) []fault.Detail {
 		return mistake("names this machine; %s", howToAllow)
 	}
 	return nil
+}
+
+// hasEmptyLabel finds hosts that no resolver takes, such as a..b and .b; one dot at
+// the end is right.
+func hasEmptyLabel(host string) bool {
+	return slices.Contains(strings.Split(strings.TrimSuffix(host, "."), "."), "")
+}
+
+func isPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
 }
 
 // errBlocked says that the guard refused an address.

@@ -91,11 +91,14 @@ func TestURLsThatAreNoneAreRefused(t *testing.T) {
 	for _, url := range []string{
 		"", "x", "ftp://example.com/", "javascript:alert(1)", "file:///etc/passwd", "http://", "http:///x", "//example.com", "http://user:pass@example.com/",
 		"http://exa mple.com/", "http://example.com/#top", "http://example.com/\r\nX: y", "https://example.com/" + strings.Repeat("x", 2100), "http://[::1",
+		"http://example.com:0/", "http://example.com:65536/", "http://a..b/", "http://.example.com/", "http://./", "http://example.com../",
 	} {
 		require.NotEmpty(t, g.Check("/url", url), "%q", url)
 	}
 	require.Empty(t, g.Check("/url", "http://127.0.0.1:8080/"))
 	require.Empty(t, g.Check("/url", "http://localhost:8080/"))
+	require.Empty(t, g.Check("/url", "http://example.com.:65535/"))
+	require.Empty(t, g.Check("/url", "http://[::1]:80/"))
 	_, err := outbound.NewGuard([]string{"10.0.0.0/99"}, false)
 	require.Error(t, err)
 }

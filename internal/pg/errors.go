@@ -87,10 +87,33 @@ func IsAway(err error) bool {
 }
 
 // Fault turns an error of an absent database into one the caller can wait out;
-// other errors stay as they are.
+// other errors stay as they are. It says so when nothing can have been stored.
 func Fault(err error) error {
 	if fault.As(err) != nil || !IsAway(err) {
 		return err
 	}
-	return fault.Away(err, RetryAfter)
+	f := fault.Away(err, RetryAfter)
+	if isUndone(err) {
+		f.Outcome = fault.Nothing
+	}
+	return f
+}
+
+// txError is the failure of a transaction by an absent database.
+type txError struct {
+	err    error
+	undone bool // it failed before COMMIT was sent
+}
+
+func (e *txError) Error() string { return e.err.Error() }
+func (e *txError) Unwrap() error { return e.err }
+
+// isUndone says whether it is certain that nothing was stored: no COMMIT was sent,
+// the server itself refused a statement of its own, or nobody was there to hear it.
+func isUndone(err error) bool {
+	if tx, ok := errors.AsType[*txError](err); ok {
+		return tx.undone
+	}
+	op, ok := errors.AsType[*net.OpError](err)
+	return code(err) != "" || ok && op.Op == "dial"
 }

@@ -37,8 +37,14 @@ type DB struct {
 	maxConns  int
 }
 
-// Open prepares a pool; it does not dial. The DSN is a URL or key=value pairs. An
-// error means the DSN itself is wrong.
+// ErrBadURL says that a database URL cannot be read. No part of the URL is shown,
+// nor what the library says of it: any part may be the password.
+var ErrBadURL = errors.New("the database URL cannot be read; write postgres://user:password@host:5432/name?sslmode=require, " +
+	"with special characters of the password as %XX, or host=... user=... password=... dbname=... sslmode=...; " +
+	"sslmode is disable, allow, prefer, require, verify-ca or verify-full")
+
+// Open prepares a pool; it does not dial. The DSN is a URL or key=value pairs. The
+// error is ErrBadURL: the DSN itself is wrong.
 func Open(dsn string, opt Options) (*DB, error) {
 	if opt.MaxConns == 0 {
 		opt.MaxConns = 10
@@ -79,7 +85,7 @@ func newConnector(dsn string, opt Options) (*connector, error) {
 	}
 	cfg, err := pq.NewConfig(secureDSN)
 	if err != nil {
-		return nil, fmt.Errorf("read database URL: %w", err)
+		return nil, ErrBadURL
 	}
 	cfg.BinaryParameters = true
 	if cfg.ConnectTimeout == 0 {
@@ -103,13 +109,13 @@ func newConnector(dsn string, opt Options) (*connector, error) {
 	}
 	c := &connector{dsn: secureDSN}
 	if c.secure, err = pq.NewConnectorConfig(cfg); err != nil {
-		return nil, fmt.Errorf("read database URL: %w", err)
+		return nil, ErrBadURL
 	}
 	c.secure.Dialer(d)
 	if mayFallBack {
 		cfg.SSLMode = pq.SSLModeDisable
 		if c.plain, err = pq.NewConnectorConfig(cfg); err != nil {
-			return nil, fmt.Errorf("read database URL: %w", err)
+			return nil, ErrBadURL
 		}
 		c.plain.Dialer(d)
 	}
@@ -170,13 +176,17 @@ func sslModeAndHost(dsn string) (mode, host string, err error) {
 	if isURL(dsn) {
 		u, err := url.Parse(dsn)
 		if err != nil {
-			return "", "", errors.New("the database URL cannot be read; write postgres://user:password@host:5432/name") // the cause would show the password
+			return "", "", ErrBadURL
+		}
+		query, err := url.ParseQuery(u.RawQuery) // Query drops what it cannot read
+		if err != nil {
+			return "", "", ErrBadURL
 		}
 		host = u.Hostname()
-		if h := u.Query().Get("host"); h != "" {
+		if h := query.Get("host"); h != "" {
 			host = h
 		}
-		return u.Query().Get("sslmode"), host, nil
+		return query.Get("sslmode"), host, nil
 	}
 	for _, pair := range strings.Fields(dsn) {
 		switch k, v, _ := strings.Cut(pair, "="); k {

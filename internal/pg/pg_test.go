@@ -3,6 +3,7 @@ package pg_test
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/url"
@@ -161,9 +162,40 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 
 func TestDatabaseURLErrorDoesNotShowThePassword(t *testing.T) {
 	t.Parallel()
-	_, err := pg.Open("postgres://user:hunter2@host:port/db", pg.Options{Role: "test"})
-	require.Error(t, err)
-	require.NotContains(t, err.Error(), "hunter2")
+	for _, dsn := range []string{
+		"postgres://user:hunter2@host:port/db", "mysql://u:hunter2@h/x", "POSTGRES://u:hunter2@h/x", "hunter2", "password='hunter2",
+		"host=h password=hunter2 user", "postgres://u:hunter2@h/x?sslmode=hunter2", "host=h port=hunter2", "postgres://u@h/x?connect_timeout=hunter2",
+		"postgres://u:%hunter2@h/x", "postgres://u@h/x?sslmode=%hunter2", "host=h sslmode=hunter2",
+	} {
+		_, err := pg.Open(dsn, pg.Options{Role: "test"})
+		require.ErrorIs(t, err, pg.ErrBadURL, dsn)
+		require.NotContains(t, err.Error(), "hunter2", dsn)
+		require.Contains(t, err.Error(), "postgres://user:password@host:5432/name")
+	}
+}
+
+func TestFaultSaysWhatBecameOfATransaction(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	_, err := db.ExecContext(t.Context(), `
+		CREATE TABLE t (n int);
+		CREATE FUNCTION hang_up() RETURNS trigger LANGUAGE plpgsql AS
+		$$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN new; END $$;
+		CREATE CONSTRAINT TRIGGER hang_up AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hang_up()`)
+	require.NoError(t, err)
+	run := func(sql string) *fault.Error {
+		f := fault.As(pg.Fault(pg.InTx(t.Context(), db, func(tx *sqlx.Tx) error {
+			_, err := tx.ExecContext(t.Context(), sql)
+			return err
+		})))
+		require.NotNil(t, f, sql)
+		require.Equal(t, fault.Unavailable, f.Kind)
+		return f
+	}
+	require.Equal(t, fault.InDoubt, run(`INSERT INTO t VALUES (1)`).Outcome, "COMMIT failed")
+	require.Equal(t, fault.Nothing, run(`SELECT pg_terminate_backend(pg_backend_pid())`).Outcome, "before COMMIT")
+	require.Equal(t, fault.InDoubt, fault.As(pg.Fault(io.ErrUnexpectedEOF)).Outcome, "a statement of its own")
+	require.Equal(t, fault.Nothing, fault.As(pg.Fault(&net.OpError{Op: "dial", Err: io.EOF})).Outcome)
 }
 
 func TestConnectsWithoutTLSWhereTheURLLeavesItOpen(t *testing.T) {

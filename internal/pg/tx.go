@@ -21,8 +21,9 @@ const txTries = 5
 
 // InTx runs f in a transaction and commits it. When f fails or panics nothing
 // stays. A transaction that lost to a deadlock or a serialization failure is run
-// again, so f must have no other effects. An error of COMMIT itself is ambiguous:
-// the transaction may have happened.
+// again, so f must have no other effects. After an error of COMMIT itself nobody
+// knows whether the transaction happened; Fault tells that apart from the errors
+// before it.
 func InTx(ctx context.Context, db *DB, f func(*sqlx.Tx) error) error {
 	for try := 1; ; try++ {
 		err := inTx(ctx, db, f)
@@ -38,7 +39,7 @@ func InTx(ctx context.Context, db *DB, f func(*sqlx.Tx) error) error {
 func inTx(ctx context.Context, db *DB, f func(*sqlx.Tx) error) error {
 	tx, err := db.BeginTxx(ctx, nil)
 	if err != nil {
-		return fmt.Errorf("begin: %w", err)
+		return &txError{err: fmt.Errorf("begin: %w", err), undone: true}
 	}
 	done := false
 	defer func() {
@@ -53,13 +54,16 @@ func inTx(ctx context.Context, db *DB, f func(*sqlx.Tx) error) error {
 	err = f(tx)
 	done = true
 	if err != nil {
+		if IsAway(err) {
+			err = &txError{err: err, undone: true}
+		}
 		if rb := tx.Rollback(); rb != nil && !errors.Is(rb, sql.ErrTxDone) {
 			return errors.Join(err, fmt.Errorf("roll back: %w", rb))
 		}
 		return err
 	}
 	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("commit: %w", err)
+		return &txError{err: fmt.Errorf("commit: %w", err)}
 	}
 	return nil
 }

@@ -4,6 +4,8 @@
 // Every process keeps all enabled rules compiled in memory (Set); matching an
 // event costs no query. A rule that is written is checked whole: its pattern
 // compiles, its kinds exist, their payloads are right, its endpoints are the
-// tenant's own. A rule that is stored and no longer compiles, after a downgrade
-// for instance, is left out of the set and logged; it never stops the others.
+// tenant's own. A rule that is stored and no longer compiles, or whose jobs could
+// not be written, after a downgrade for instance, is left out of the set and
+// logged; it never stops the others. A kind that only a newer binary knows is no
+// such reason: its jobs are written with limits of their own.
 package rules

@@ -17,7 +17,7 @@ import (
 // Action is the template of one job.
 type Action struct {
 	jobs.Options
-	Kind       string       `json:"kind" doc:"What the job does" example:"webhook"`
+	Kind       string       `json:"kind" minLength:"1" doc:"What the job does" example:"webhook"`
 	EndpointID string       `json:"endpoint_id,omitempty" format:"uuid" doc:"Where a webhook goes; needed for kind webhook and for no other"`
 	Payload    httpapi.JSON `json:"payload,omitempty" doc:"What the kind works on, beside the event"`
 }
@@ -88,32 +88,51 @@ func checkPattern(raw httpapi.JSON) []fault.Detail {
 	return mistakes
 }
 
-func checkOptions(actions []Action) []fault.Detail {
+// checkEach gives the mistakes that check finds in each action, with pointers from
+// the rule.
+func checkEach(actions []Action, check func(Action) []fault.Detail) []fault.Detail {
 	var mistakes []fault.Detail
 	for i, a := range actions {
-		for _, m := range a.Validate() {
+		for _, m := range check(a) {
 			mistakes = append(mistakes, fault.Detail{Pointer: fmt.Sprintf("/actions/%d%s", i, m.Pointer), Detail: m.Detail})
 		}
 	}
 	return mistakes
 }
 
+func checkOptions(actions []Action) []fault.Detail {
+	return checkEach(actions, func(a Action) []fault.Detail { return a.Validate() })
+}
+
+// checkStored gives the mistakes of stored actions that would keep their jobs from
+// being written, and with them every event that the rule matches. A kind that this
+// binary does not know is none: a newer one may.
+func checkStored(actions []Action) []fault.Detail {
+	return checkEach(actions, func(a Action) []fault.Detail {
+		mistakes := append(a.Validate(), httpapi.CheckText("/kind", a.Kind, maxKind)...)
+		if a.Kind == "" {
+			mistakes = append(mistakes, fault.Detail{Pointer: "/kind", Detail: "is required"})
+		}
+		return mistakes
+	})
+}
+
+// maxKind is longer than the name of any kind, in characters.
+const maxKind = 255
+
 // checkActions gives the mistakes of kinds, payloads and endpoints. known are the
 // tenant's endpoints among those the actions name.
 func checkActions(kinds *jobs.Registry, actions []Action, known map[uuid.UUID]bool) []fault.Detail {
-	var mistakes []fault.Detail
-	for i, a := range actions {
-		found := kinds.CheckKind(a.Kind, a.Payload, true)
+	return checkEach(actions, func(a Action) []fault.Detail {
 		if a.Kind == webhooks.KindName {
-			found = append(checkEndpoint(a, known), checkWebhookPayload(a)...)
-		} else if a.EndpointID != "" {
+			return append(checkEndpoint(a, known), checkWebhookPayload(a)...)
+		}
+		found := kinds.CheckKind(a.Kind, a.Payload, true)
+		if a.EndpointID != "" && a.Kind != "" {
 			found = append(found, fault.Detail{Pointer: "/endpoint_id", Detail: "goes with kind webhook only; remove it"})
 		}
-		for _, m := range found {
-			mistakes = append(mistakes, fault.Detail{Pointer: fmt.Sprintf("/actions/%d%s", i, m.Pointer), Detail: m.Detail})
-		}
-	}
-	return mistakes
+		return found
+	})
 }
 
 func checkEndpoint(a Action, known map[uuid.UUID]bool) []fault.Detail {

@@ -21,6 +21,7 @@ import (
 	"github.com/signalstack/signalstack/internal/pattern"
 	"github.com/signalstack/signalstack/internal/pg"
 	"github.com/signalstack/signalstack/internal/pgtest"
+	"github.com/signalstack/signalstack/internal/queue"
 	"github.com/signalstack/signalstack/internal/rules"
 )
 
@@ -150,4 +151,44 @@ func TestRuleThatDoesNotCompileStopsNoOther(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, set.Jobs(kinds(), "default", event("default", "a", "")), 1)
 	require.Equal(t, 2, strings.Count(out.String(), "rule left out"), out.String())
+}
+
+// TestStoredActionsNeverKeepAnEventOut stores, behind the API's back, actions that
+// this binary would have refused.
+func TestStoredActionsNeverKeepAnEventOut(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	h := serve(t, db)
+	for actions, made := range map[string]int{
+		`[{"kind":""}]`: 0, `[{}]`: 0, `[{"kind":"a\u0000"}]`: 0, `[{"kind":"test","max_attempts":0}]`: 0, `[{"kind":"test","priority":9}]`: 0,
+		`[{"kind":"test","timeout":"0s"}]`: 0, `[{"kind":"test","queue":"a\u0000"}]`: 0, `[{"kind":"test"},{"kind":"test","delay":"-1s"}]`: 0,
+		`[{"kind":"telepathy"},{"kind":"telepathy","max_attempts":3,"timeout":"2s"}]`: 2,
+	} {
+		id := create(t, h, `{"name":"r","pattern":{"type":["a"]},"actions":[{"kind":"test"}]}`).ID
+		_, err := db.ExecContext(t.Context(), `UPDATE signalstack.rules SET actions = $1 WHERE id = $2`, actions, id)
+		require.NoError(t, err)
+		set, err := rules.Load(t.Context(), db, slog.New(slog.DiscardHandler))
+		require.NoError(t, err)
+		jobs := set.Jobs(kinds(), "default", event("default", "a", ""))
+		require.Len(t, jobs, made, actions)
+		require.NoError(t, queue.EnsurePartitions(t.Context(), db, time.Now()), actions)
+		require.NoError(t, queue.Enqueue(t.Context(), db, jobs), actions)
+		require.Equal(t, 204, send(h, http.MethodDelete, "/rules/"+id.String(), "").Code)
+	}
+}
+
+func TestAbsentDatabaseIsToldByWhatWasAsked(t *testing.T) {
+	t.Parallel()
+	db, err := pg.Open("postgres://x@127.0.0.1:1/x?sslmode=disable", pg.Options{Role: "test"})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = db.Close() })
+	h := serve(t, db)
+	for method, want := range map[string]string{
+		http.MethodGet:  "The database does not answer. Try again.",
+		http.MethodPost: "The database does not answer. Nothing was stored. Try again.",
+	} {
+		rec := send(h, method, "/rules", `{"name":"r","pattern":{"type":["a"]},"actions":[{"kind":"test"}]}`)
+		require.Equal(t, 503, rec.Code, rec.Body)
+		require.Contains(t, rec.Body.String(), `"detail":"`+want+`"`)
+	}
 }

@@ -38,6 +38,10 @@ func Load(ctx context.Context, q pg.Querier, log *slog.Logger) (*Set, error) {
 			log.ErrorContext(ctx, "rule left out: its actions cannot be read", "rule_id", r.ID, "error", err)
 			continue
 		}
+		if mistakes := checkStored(rule.Actions); len(mistakes) > 0 {
+			log.ErrorContext(ctx, "rule left out: its actions are wrong", "rule_id", r.ID, "mistakes", mistakes)
+			continue
+		}
 		p, err := pattern.Compile(rule.Pattern)
 		if err != nil {
 			log.ErrorContext(ctx, "rule left out: its pattern does not compile here", "rule_id", r.ID, "error", err)

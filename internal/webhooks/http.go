@@ -27,7 +27,7 @@ func (e *Endpoints) Routes(api *httpapi.API) {
 		OperationID: "create-endpoint", Method: http.MethodPost, Path: "/endpoints", DefaultStatus: http.StatusCreated, Tags: []string{"endpoints"},
 		Summary:     "Create an endpoint",
 		Description: "The answer has the secret, this once. A subscription holds for every event accepted after the answer.",
-	}, httpapi.One[NewEndpoint](), e.create)
+	}, httpapi.OneLoose[NewEndpoint](), e.create)
 	httpapi.Register(api, httpapi.Operation{
 		OperationID: "list-endpoints", Method: http.MethodGet, Path: "/endpoints", Tags: []string{"endpoints"}, Summary: "List endpoints, oldest first",
 	}, e.list)
@@ -37,7 +37,7 @@ func (e *Endpoints) Routes(api *httpapi.API) {
 	httpapi.RegisterBody(api, httpapi.Operation{
 		OperationID: "update-endpoint", Method: http.MethodPatch, Path: "/endpoints/{id}", Tags: []string{"endpoints"},
 		Summary: "Change some fields of an endpoint", Description: "Fields that are absent stay as they are. The change holds from the next attempt on.",
-	}, httpapi.One[EndpointPatch](), e.update)
+	}, httpapi.OneLoose[EndpointPatch](), e.update)
 	httpapi.Register(api, httpapi.Operation{
 		OperationID: "delete-endpoint", Method: http.MethodDelete, Path: "/endpoints/{id}", DefaultStatus: http.StatusNoContent, Tags: []string{"endpoints"},
 		Summary: "Delete an endpoint", Description: "Jobs that wait for it fail at their next attempt.",
@@ -50,9 +50,11 @@ type byID struct {
 	ID string `path:"id" format:"uuid" doc:"The endpoint's id"`
 }
 
-func (e *Endpoints) create(ctx context.Context, _ *struct{ httpapi.JSONBody }, n NewEndpoint) (*endpointOut, error) {
-	if mistakes := e.Guard.Check("/url", n.URL); len(mistakes) > 0 {
-		return nil, fault.InvalidBody(mistakes)
+func (e *Endpoints) create(ctx context.Context, _ *struct{ httpapi.JSONBody }, given httpapi.Item[NewEndpoint]) (*endpointOut, error) {
+	n := given.Value
+	given.Add(e.Guard.Check("/url", n.URL)...)
+	if err := given.Err(); err != nil {
+		return nil, err
 	}
 	t := target{
 		Endpoint: Endpoint{
@@ -118,15 +120,13 @@ type updateIn struct {
 	ID string `path:"id" format:"uuid" doc:"The endpoint's id"`
 }
 
-func (e *Endpoints) update(ctx context.Context, in *updateIn, p EndpointPatch) (*endpointOut, error) {
+func (e *Endpoints) update(ctx context.Context, in *updateIn, given httpapi.Item[EndpointPatch]) (*endpointOut, error) {
 	id, err := httpapi.ParseID(in.ID)
 	if err != nil {
 		return nil, err
 	}
-	if p.URL != nil {
-		if mistakes := e.Guard.Check("/url", *p.URL); len(mistakes) > 0 {
-			return nil, fault.InvalidBody(mistakes)
-		}
+	if url := given.Value.URL; url != nil {
+		given.Add(e.Guard.Check("/url", *url)...)
 	}
 	out := &endpointOut{}
 	err = pg.InTx(ctx, e.DB, func(tx *sqlx.Tx) error {
@@ -134,7 +134,8 @@ func (e *Endpoints) update(ctx context.Context, in *updateIn, p EndpointPatch) (
 		if err != nil {
 			return err
 		}
-		if err := p.apply(&t); err != nil {
+		given.Add(given.Value.apply(&t)...)
+		if err := given.Err(); err != nil {
 			return err
 		}
 		t, err = update(ctx, tx, e.Box, t)
@@ -147,7 +148,8 @@ func (e *Endpoints) update(ctx context.Context, in *updateIn, p EndpointPatch) (
 	return out, nil
 }
 
-func (p EndpointPatch) apply(t *target) error {
+// apply changes an endpoint. Its mistakes are headers that have no value to keep.
+func (p EndpointPatch) apply(t *target) []fault.Detail {
 	if p.URL != nil {
 		t.URL = *p.URL
 	}
@@ -166,11 +168,12 @@ func (p EndpointPatch) apply(t *target) error {
 	if p.Headers == nil {
 		return nil
 	}
+	var mistakes []fault.Detail
 	headers := make(map[string]string, len(p.Headers))
 	for name, value := range p.Headers {
 		present, had := t.headers[name]
 		if value == hidden && !had {
-			return fault.InvalidField("/headers/"+name, "has no value to keep; give one")
+			mistakes = append(mistakes, fault.Detail{Pointer: "/headers/" + name, Detail: "has no value to keep; give one"})
 		}
 		if value == hidden {
 			value = present
@@ -178,7 +181,7 @@ func (p EndpointPatch) apply(t *target) error {
 		headers[name] = value
 	}
 	t.headers = headers
-	return nil
+	return mistakes
 }
 
 func (e *Endpoints) remove(ctx context.Context, in *byID) (*struct{}, error) {

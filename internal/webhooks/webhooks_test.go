@@ -250,6 +250,7 @@ func TestBadEndpointsAreRefusedWithEveryMistake(t *testing.T) {
 		`{"url":"https://x.y/","event_types":["","*","a.*","*.a",7]}`:  {"/event_types/0", "/event_types/3", "/event_types/4"},
 		`{"url":"https://x.y/","headers":{"Host":"a","X-A":"b\r\nc"}}`: {"/headers/Host", "/headers/X-A"},
 		`{"url":"https://x.y/","tenant":"a b","nope":1}`:               {"/tenant", "/nope"},
+		`{"url":"https://x.y:99999/","secret":"short","nope":1}`:       {"/url", "/secret", "/nope"},
 		`{"url":"https://x.y/","enabled":"yes"}`:                       {"/enabled"},
 	} {
 		rec := b.send(http.MethodPost, "/endpoints", body)
@@ -285,12 +286,23 @@ func TestEndpointsCanBeListedChangedAndDeleted(t *testing.T) {
 	require.False(t, changed.Enabled)
 	require.Empty(t, changed.Secret)
 	require.Equal(t, 422, b.send(http.MethodPatch, path, `{"url":"http://10.0.0.1/"}`).Code)
+	for _, field := range []string{"url", "description", "secret", "event_types", "headers", "enabled"} {
+		rec := b.send(http.MethodPatch, path, `{"`+field+`":null}`)
+		require.Equal(t, 422, rec.Code, "%s: %s", field, rec.Body)
+		require.Contains(t, rec.Body.String(), `"pointer":"/`+field+`"`)
+	}
+	together := b.send(http.MethodPatch, path, `{"url":"http://10.0.0.1/","headers":{"X-New":"****"},"enabled":7}`).Body.String()
+	for _, pointer := range []string{"/url", "/headers/X-New", "/enabled"} {
+		require.Contains(t, together, `"pointer":"`+pointer+`"`)
+	}
 	require.Equal(t, 204, b.send(http.MethodDelete, path, "").Code)
 	for _, method := range []string{http.MethodGet, http.MethodDelete} {
 		require.Equal(t, 404, b.send(method, path, "").Code)
 	}
 	require.Equal(t, 404, b.send(http.MethodPatch, path, `{"enabled":true}`).Code)
-	require.Equal(t, 422, b.send(http.MethodGet, "/endpoints/7", "").Code)
+	for _, bad := range []string{"/endpoints/7", "/endpoints?tenant=%00", "/endpoints?tenant=%ff", "/endpoints?tenant=nosuch;x"} {
+		require.Equal(t, 422, b.send(http.MethodGet, bad, "").Code, bad)
+	}
 }
 
 func TestSubscriptionsAreThoseOfEnabledEndpoints(t *testing.T) {
