@@ -189,7 +189,19 @@ CREATE FUNCTION signalstack.notify_scheduled(run_at timestamptz) RETURNS void LA
 $$;
 -- +goose StatementEnd
 
+-- Retention puts this trigger on a partition that it copies: it notes the key of each
+-- row that is added meanwhile, in a table beside the partition.
+-- +goose StatementBegin
+CREATE FUNCTION signalstack.note_late() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('INSERT INTO %I.%I (key) SELECT ($1).%I', TG_TABLE_SCHEMA, TG_TABLE_NAME || '_late', TG_ARGV[0]) USING NEW;
+    RETURN NULL;
+END
+$$;
+-- +goose StatementEnd
+
 -- +goose Down
+DROP FUNCTION signalstack.note_late() CASCADE;
 DROP FUNCTION signalstack.notify_scheduled(timestamptz);
 DROP FUNCTION signalstack.notify_ready(text, text[]);
 DROP TABLE signalstack.attempts;

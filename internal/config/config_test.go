@@ -27,6 +27,7 @@ func TestDefaultsAreUsable(t *testing.T) {
 	require.Equal(t, config.Config{
 		DatabaseConns: 20, MaxBody: 1 << 20, IdempotencyTTL: 24 * time.Hour, Queues: config.Queues{"default": 50, "email": 10},
 		Concurrency: 50, Lease: 10 * time.Second, ShutdownGrace: 25 * time.Second, LogFormat: "auto", LogLevel: slog.LevelInfo,
+		RetentionSucceeded: 7 * 24 * time.Hour, RetentionFailed: 30 * 24 * time.Hour, RetentionEvents: 30 * 24 * time.Hour,
 	}, load(t))
 }
 
@@ -37,14 +38,16 @@ func TestEverySettingIsRead(t *testing.T) {
 		DatabaseURL: "postgres://h/d", DirectURL: "postgres://h2/d", DatabaseConns: 7, Addr: ":1", MaxBody: 512 << 10, IdempotencyTTL: time.Hour,
 		Queues: config.Queues{"a": 1, "b": 9}, Concurrency: 9, Lease: time.Minute, ShutdownGrace: 0, AllowNetworks: config.List{"10.0.0.0/8", "host.test"},
 		SMTPURL: "smtps://u:p@h", MailFrom: "a@example.com", SecretKey: key, DataDir: "/d", Ephemeral: true, PGBin: "/b", DownloadPostgres: true,
-		PostgresMirror: "https://m", LogFormat: "json", LogLevel: slog.LevelWarn,
+		PostgresMirror: "https://m", LogFormat: "json", LogLevel: slog.LevelWarn, RetentionSucceeded: time.Hour, RetentionEvents: 2 * time.Hour,
+		RetentionQueues: config.Retentions{"a": {Succeeded: 24 * time.Hour, Failed: 72 * time.Hour}, "b": {Failed: time.Hour}},
 	}, load(t,
 		"DATABASE_URL=postgres://h/d", "SIGNALSTACK_DIRECT_DATABASE_URL=postgres://h2/d", "SIGNALSTACK_DATABASE_CONNS=7", "SIGNALSTACK_ADDR=:1",
 		"SIGNALSTACK_MAX_BODY=512KiB", "SIGNALSTACK_IDEMPOTENCY_TTL=1h", "SIGNALSTACK_QUEUES=a=1,b", "SIGNALSTACK_CONCURRENCY=9", "SIGNALSTACK_LEASE=1m",
 		"SIGNALSTACK_SHUTDOWN_GRACE=0s", "SIGNALSTACK_ALLOW_NETWORKS=10.0.0.0/8, host.test", "SIGNALSTACK_SMTP_URL=smtps://u:p@h",
 		"SIGNALSTACK_MAIL_FROM=a@example.com", "SIGNALSTACK_SECRET_KEY="+key, "SIGNALSTACK_DATA_DIR=/d", "SIGNALSTACK_EPHEMERAL=true",
 		"SIGNALSTACK_PG_BIN=/b", "SIGNALSTACK_DOWNLOAD_POSTGRES=true", "SIGNALSTACK_POSTGRES_MIRROR=https://m", "SIGNALSTACK_LOG_FORMAT=json",
-		"SIGNALSTACK_LOG_LEVEL=warn",
+		"SIGNALSTACK_LOG_LEVEL=warn", "SIGNALSTACK_RETENTION_SUCCEEDED=1h", "SIGNALSTACK_RETENTION_FAILED=0", "SIGNALSTACK_RETENTION_EVENTS=2h",
+		"SIGNALSTACK_RETENTION_QUEUES=a=24h/72h, b=0/1h",
 	))
 }
 
@@ -77,19 +80,23 @@ func TestValueComesFromAFile(t *testing.T) {
 func TestEveryBadValueIsNamedAtOnce(t *testing.T) {
 	t.Parallel()
 	bad := map[string]string{
-		"SIGNALSTACK_DATABASE_CONNS":  "1",
-		"SIGNALSTACK_MAX_BODY":        "much",
-		"SIGNALSTACK_IDEMPOTENCY_TTL": "1s",
-		"SIGNALSTACK_QUEUES":          "a=0",
-		"SIGNALSTACK_CONCURRENCY":     "0",
-		"SIGNALSTACK_LEASE":           "2h",
-		"SIGNALSTACK_SHUTDOWN_GRACE":  "-1s",
-		"SIGNALSTACK_ALLOW_NETWORKS":  "10.0.0.0/33",
-		"SIGNALSTACK_SMTP_URL":        "mail.example.com",
-		"SIGNALSTACK_SECRET_KEY":      "hunter2",
-		"SIGNALSTACK_EPHEMERAL":       "perhaps",
-		"SIGNALSTACK_LOG_FORMAT":      "xml",
-		"SIGNALSTACK_LOG_LEVEL":       "loud",
+		"SIGNALSTACK_DATABASE_CONNS":      "1",
+		"SIGNALSTACK_MAX_BODY":            "much",
+		"SIGNALSTACK_IDEMPOTENCY_TTL":     "1s",
+		"SIGNALSTACK_QUEUES":              "a=0",
+		"SIGNALSTACK_CONCURRENCY":         "0",
+		"SIGNALSTACK_LEASE":               "2h",
+		"SIGNALSTACK_SHUTDOWN_GRACE":      "-1s",
+		"SIGNALSTACK_ALLOW_NETWORKS":      "10.0.0.0/33",
+		"SIGNALSTACK_SMTP_URL":            "mail.example.com",
+		"SIGNALSTACK_SECRET_KEY":          "hunter2",
+		"SIGNALSTACK_EPHEMERAL":           "perhaps",
+		"SIGNALSTACK_LOG_FORMAT":          "xml",
+		"SIGNALSTACK_LOG_LEVEL":           "loud",
+		"SIGNALSTACK_RETENTION_SUCCEEDED": "59m",
+		"SIGNALSTACK_RETENTION_FAILED":    "-1h",
+		"SIGNALSTACK_RETENTION_EVENTS":    "a week",
+		"SIGNALSTACK_RETENTION_QUEUES":    "bulk=24h",
 	}
 	var environ []string
 	for name, value := range bad {
@@ -111,6 +118,9 @@ func TestBadValueIsRefusedByItself(t *testing.T) {
 		"SIGNALSTACK_DATABASE_CONNS=many", "SIGNALSTACK_LEASE=10", "SIGNALSTACK_LEASE=999ms", "SIGNALSTACK_MAX_BODY=0", "SIGNALSTACK_MAX_BODY=-1MiB",
 		"SIGNALSTACK_MAX_BODY=1MB", "SIGNALSTACK_MAX_BODY=1.5MiB", "SIGNALSTACK_MAX_BODY=99999999999GiB", "SIGNALSTACK_QUEUES=a=1,=2",
 		"SIGNALSTACK_QUEUES=a b=1", "SIGNALSTACK_QUEUES=a=x", "SIGNALSTACK_QUEUES=a=100001", "SIGNALSTACK_QUEUES=a,,b",
+		"SIGNALSTACK_RETENTION_SUCCEEDED=7d", "SIGNALSTACK_RETENTION_QUEUES=bulk", "SIGNALSTACK_RETENTION_QUEUES==1h/1h",
+		"SIGNALSTACK_RETENTION_QUEUES=a b=1h/1h", "SIGNALSTACK_RETENTION_QUEUES=bulk=1h/30m", "SIGNALSTACK_RETENTION_QUEUES=bulk=-1h/1h",
+		"SIGNALSTACK_RETENTION_QUEUES=bulk=x/1h", "SIGNALSTACK_RETENTION_QUEUES=bulk=1h/1h,",
 		"SIGNALSTACK_SMTP_URL=http://h", "SIGNALSTACK_SMTP_URL=smtp://", "SIGNALSTACK_SMTP_URL=smtp://%zz",
 		"SIGNALSTACK_SECRET_KEY=" + base64.StdEncoding.EncodeToString(make([]byte, 31)),
 		"SIGNALSTACK_SECRET_KEY=" + base64.RawStdEncoding.EncodeToString(make([]byte, 32)),

@@ -59,5 +59,7 @@
 // # Partitions
 //
 // Ids are UUIDv7 and partitions are ranges of ids, so a job's attempts lie in the
-// partition of the job's own day and go with it.
+// partition of the job's own day and go with it. Retention drops old days; of a day
+// on which something still lives it writes the rest into a new partition and swaps
+// the two, so a living job stays where its id finds it.
 package queue
