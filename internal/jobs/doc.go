@@ -11,5 +11,7 @@
 //   - While the database is away outcomes wait in memory; no attempt is lost by it.
 //   - On shutdown claiming stops at once, what runs may finish within the grace
 //     time, and the rest goes back without burning an attempt.
+//   - A running job that somebody wants canceled has its context ended within two
+//     seconds, in whatever process it runs, with notifications or without.
 //   - A job of a kind that this binary does not know goes back for one that does.
 package jobs
