@@ -40,10 +40,12 @@ CREATE TABLE signalstack.jobs (
     created_at   timestamptz NOT NULL
 ) PARTITION BY RANGE (id);
 
--- The filters of the job list. Most rows have the default tenant and need no entry.
+-- The filters of the job list. Most rows have the default tenant and queue and need
+-- no entry for them.
 CREATE INDEX jobs_event ON signalstack.jobs (event_id, id) WHERE event_id IS NOT NULL;
 CREATE INDEX jobs_rule ON signalstack.jobs (rule_id, id) WHERE rule_id IS NOT NULL;
 CREATE INDEX jobs_endpoint ON signalstack.jobs (endpoint_id, id) WHERE endpoint_id IS NOT NULL;
+CREATE INDEX jobs_queue ON signalstack.jobs (queue, id) WHERE queue <> 'default';
 CREATE INDEX jobs_tenant ON signalstack.jobs (tenant, id) WHERE tenant <> 'default';
 
 -- One narrow row for each job that is due and waits for a worker. A claim moves it

@@ -198,7 +198,7 @@ BEGIN
     END IF;
     INSERT INTO signalstack.scheduled (job_id, queue, lane, priority, run_at, attempt, lease)
     VALUES (job_id, queue, lane, priority, run_at, 0, lease);
-    IF run_at < clock_timestamp() + interval '2 seconds' THEN
+    IF run_at < clock_timestamp() + interval '3 seconds' THEN
         PERFORM signalstack.notify_scheduled(run_at);
     END IF;
 END

@@ -10,9 +10,10 @@ func newBenchCmd() *cobra.Command {
 	opt := bench.Options{}
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure this machine: jobs worked and inserted, events through HTTP, pickup latency",
-		Long: "Measure on a scratch database that is made and dropped again, on the server of --database-url\n" +
-			"or, without one, on a private throw-away PostgreSQL with durable commits. Data is never touched.",
+		Short: "Measure this machine: throughput, latency, fairness and what hurts queues",
+		Long: "Measure on scratch databases that are made and dropped again, on the server of --database-url\n" +
+			"or, without one, on a private throw-away PostgreSQL with durable commits. Data is never touched.\n\n" +
+			"All scenarios run unless --only names some:\n\n" + bench.Help(),
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, _, err := load(cmd)
@@ -20,6 +21,9 @@ func newBenchCmd() *cobra.Command {
 				return err
 			}
 			opt.Config, opt.Out, opt.Talk = cfg, cmd.OutOrStdout(), cmd.ErrOrStderr()
+			if err := opt.Check(); err != nil {
+				return usageError{err}
+			}
 			return bench.Run(cmd.Context(), opt)
 		},
 	}

@@ -105,12 +105,15 @@ func ignoreClosed(err error) error {
 	return err
 }
 
+// poll is how often a worker looks for jobs by itself; notifications tell it sooner.
+const poll = 2 * time.Second
+
 // work is the role that runs the jobs and keeps the tables in order.
 func (a *App) work(ctx context.Context) error {
 	defer close(a.worked)
 	cfg := a.opt.Config
 	runner := jobs.NewRunner(jobs.RunnerConfig{
-		Queues: cfg.Queues, Lease: cfg.Lease, Poll: time.Second, FullPass: 10 * time.Second,
+		Queues: cfg.Queues, Lease: cfg.Lease, Poll: poll, FullPass: 10 * time.Second,
 		Grace: cfg.ShutdownGrace, Cut: a.opt.Cut, Listen: a.direct,
 	}, a.db, a.heartbeat, a.kinds, a.log)
 	a.log.InfoContext(ctx, "working", "queues", cfg.Queues)

@@ -5,20 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"net/url"
-	"os"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/spf13/pflag"
 
-	"github.com/signalstack/signalstack/internal/app"
 	"github.com/signalstack/signalstack/internal/config"
 	"github.com/signalstack/signalstack/internal/pg"
-	"github.com/signalstack/signalstack/internal/pg/devpg"
-	"github.com/signalstack/signalstack/internal/queue"
 )
 
 // Options of a run.
@@ -29,7 +23,16 @@ type Options struct {
 	Slots       int
 	Connections int
 	Seconds     int
-	Only        string
+	Rounds      int
+	Rate        int // jobs/s
+	Held        time.Duration
+	Readers     int
+	Ready       int
+	Scheduled   int
+	Finished    int
+	Noisy       int
+	Only        []string
+	JSON        bool
 	Out, Talk   io.Writer
 }
 
@@ -40,136 +43,114 @@ func (o *Options) AddFlags(f *pflag.FlagSet) {
 	f.IntVar(&o.Slots, "slots", 2000, "jobs that run at once")
 	f.IntVar(&o.Connections, "connections", 64, "connections that send events")
 	f.IntVar(&o.Seconds, "seconds", 10, "length of each timed part")
-	f.StringVar(&o.Only, "only", "", "run some parts only: insert,work,events,pickup")
+	f.IntVar(&o.Rounds, "rounds", 1, "limits: backlogs of each sort; medians are printed")
+	f.IntVar(&o.Rate, "rate", 5000, "held-snapshot: jobs inserted a second")
+	f.DurationVar(&o.Held, "held", time.Minute, "held-snapshot: how long the snapshot is held")
+	f.IntVar(&o.Readers, "readers", 4, "held-snapshot: overlapping analytical reads; 0 leaves them out")
+	f.IntVar(&o.Ready, "ready", 100_000, "big: jobs that wait for a worker")
+	f.IntVar(&o.Scheduled, "scheduled", 100_000, "big: jobs that wait for their time")
+	f.IntVar(&o.Finished, "finished", 500_000, "big: jobs that have ended")
+	f.IntVar(&o.Noisy, "noisy", 100_000, "fair: jobs of the noisy tenant")
+	f.StringSliceVar(&o.Only, "only", nil, "run these scenarios only, separated by commas")
+	f.BoolVar(&o.JSON, "json", false, "write one JSON document to stdout, and the lines to stderr")
 }
 
-// scratch is the database that a run works on.
-type scratch struct {
-	url string
-	db  *pg.DB
+// scenario is a line of the table of contents.
+type scenario struct {
+	name     string
+	measures string
+	run      func(context.Context, *bench) error
 }
 
-// Run measures and prints one line for each part.
+// scenarios run in this order.
+var scenarios = []scenario{
+	{"insert", "jobs inserted a second: --jobs in batches of 1,000 by two writers", benchInsert},
+	{"backlog", "jobs worked off a second: a backlog of --jobs, and the memory it took", benchBacklog},
+	{"sustained", "jobs inserted and worked at once for --seconds; writers pause at 20,000 not done", benchSustained},
+	{"events", "events through HTTP by --connections for --seconds; each makes one job", benchEvents},
+	{"pickup", "commit of a job to the start of its attempt, at 20, 100 and 300 jobs/s", benchPickup},
+	{"held-snapshot", "--rate jobs/s before, while and after a session holds a snapshot for --held; the same with --readers", benchHeld},
+	{"big", "claims and API reads beside --ready, --scheduled and --finished jobs", benchBig},
+	{"fair", "wait of a tenant's 20 jobs/s, alone and behind the --noisy jobs of another", benchFair},
+	{"limits", "what max_running, a rate and ordering keys cost a backlog of --jobs, --rounds times", benchLimits},
+	{"idle", "queries and writes a second of a process of all roles that has nothing to do, over twice --seconds", benchIdle},
+}
+
+// Help lists the scenarios with what each measures.
+func Help() string {
+	var text strings.Builder
+	for _, s := range scenarios {
+		fmt.Fprintf(&text, "  %-14s %s\n", s.name, s.measures)
+	}
+	return text.String()
+}
+
+// Check reports options that cannot be meant.
+func (o *Options) Check() error {
+	for _, name := range o.Only {
+		if !slices.ContainsFunc(scenarios, func(s scenario) bool { return s.name == name }) {
+			return fmt.Errorf("there is no scenario %q; the scenarios are:\n%s", name, Help())
+		}
+	}
+	if min(o.Jobs, o.Slots, o.Connections, o.Seconds, o.Rounds, o.Rate, o.Noisy) < 1 {
+		return errors.New("--jobs, --slots, --connections, --seconds, --rounds, --rate and --noisy must be 1 or more")
+	}
+	if o.Payload < 2 || min(o.Readers, o.Ready, o.Scheduled, o.Finished) < 0 {
+		return errors.New("--payload must be 2 or more, and --readers, --ready, --scheduled and --finished 0 or more")
+	}
+	if o.Held < time.Second {
+		return errors.New("--held must be 1s or more")
+	}
+	return nil
+}
+
+// bench is one run: what the scenarios share.
+type bench struct {
+	o      Options
+	server string // URL
+	admin  *pg.DB // on the server's own database, so that its commits do not count
+	report *report
+	// statements says that the server counts them.
+	statements bool
+}
+
+// Run measures, printing each figure as it is known, and in the end one JSON
+// document where that was asked for.
 func Run(ctx context.Context, o Options) (err error) {
+	if err := o.Check(); err != nil {
+		return err
+	}
 	server, stop, err := serverURL(ctx, o)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	s, drop, err := makeScratch(ctx, server)
-	if err != nil {
+	b := &bench{o: o, server: server, report: newReport(o)}
+	if b.admin, err = pg.Open(server, pg.Options{Role: "bench", MaxConns: 2, Unbounded: true}); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, drop()) }()
-	var version string
-	if err := s.db.GetContext(ctx, &version, `SELECT current_setting('server_version') || ', fsync ' || current_setting('fsync')
-		|| ', synchronous_commit ' || current_setting('synchronous_commit')`); err != nil {
-		return fmt.Errorf("read server settings: %w", err)
+	defer func() { err = errors.Join(err, b.admin.Close()) }()
+	if err := b.head(ctx); err != nil {
+		return err
 	}
-	fmt.Fprintf(o.Out, "PostgreSQL %s\n", version)
-	for _, part := range []struct {
-		name string
-		run  func(context.Context, *scratch, Options) error
-	}{{"insert", benchInsert}, {"work", benchWork}, {"events", benchEvents}, {"pickup", benchPickup}} {
-		if o.Only != "" && !strings.Contains(o.Only, part.name) {
-			continue
+	failed := b.runAll(ctx)
+	if o.JSON { // what was measured before a failure is not lost
+		return errors.Join(failed, b.report.write(o.Out))
+	}
+	return failed
+}
+
+func (b *bench) runAll(ctx context.Context) error {
+	chosen := slices.DeleteFunc(slices.Clone(scenarios), func(s scenario) bool {
+		return len(b.o.Only) > 0 && !slices.Contains(b.o.Only, s.name)
+	})
+	for i, s := range chosen {
+		b.report.talk.begin(s.name, i, len(chosen))
+		err := s.run(ctx, b)
+		b.report.talk.end()
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
 		}
-		if err := part.run(ctx, s, o); err != nil {
-			return fmt.Errorf("%s: %w", part.name, err)
-		}
 	}
-	return nil
-}
-
-// serverURL names the server to work on, starting a private one when none is
-// named.
-func serverURL(ctx context.Context, o Options) (string, func() error, error) {
-	if o.Config.DatabaseURL != "" {
-		return o.Config.DatabaseURL, func() error { return nil }, nil
-	}
-	fmt.Fprintln(o.Talk, "starting a private PostgreSQL with durable commits ...")
-	server, err := devpg.Start(ctx, devpg.Config{Ephemeral: true, Stdin: os.Stdin, Stderr: os.Stderr, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		return "", nil, err
-	}
-	stop := func() error {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
-		defer cancel()
-		return server.Stop(ctx)
-	}
-	return server.DSN(), stop, nil
-}
-
-func makeScratch(ctx context.Context, server string) (*scratch, func() error, error) {
-	admin, err := pg.Open(server, pg.Options{Role: "bench", MaxConns: 1, Unbounded: true})
-	if err != nil {
-		return nil, nil, err
-	}
-	name := "signalstack_bench_" + strings.ReplaceAll(uuid.NewString(), "-", "")[:12]
-	if _, err := admin.ExecContext(ctx, `CREATE DATABASE `+name); err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("%w: make the scratch database: %w", app.ErrUnreachable, err), admin.Close())
-	}
-	s := &scratch{url: withDatabase(server, name)}
-	drop := func() error {
-		if s.db != nil {
-			_ = s.db.Close()
-		}
-		_, err := admin.ExecContext(context.WithoutCancel(ctx), `DROP DATABASE `+name+` WITH (FORCE)`)
-		return errors.Join(err, admin.Close())
-	}
-	if s.db, err = pg.Open(s.url, pg.Options{Role: "bench", MaxConns: 20, Unbounded: true}); err != nil {
-		return nil, nil, errors.Join(err, drop())
-	}
-	if err := pg.MigrateUp(ctx, s.db, slog.New(slog.DiscardHandler)); err != nil {
-		return nil, nil, errors.Join(err, drop())
-	}
-	if err := queue.EnsureAhead(ctx, s.db); err != nil {
-		return nil, nil, errors.Join(err, drop())
-	}
-	return s, drop, nil
-}
-
-// withDatabase puts another database name into a URL or key=value DSN.
-func withDatabase(dsn, name string) string {
-	if u, err := url.Parse(dsn); err == nil && strings.HasPrefix(u.Scheme, "postgres") {
-		u.Path = "/" + name
-		return u.String()
-	}
-	return dsn + " dbname=" + name
-}
-
-// cost is what the server counted up to a moment.
-type cost struct {
-	Commits  int64 `db:"commits"`
-	WALBytes int64 `db:"wal_bytes"`
-}
-
-func (s *scratch) cost(ctx context.Context) (cost, error) {
-	var c cost
-	// pg_stat_database lags by up to a second; the parts are longer than that.
-	err := s.db.GetContext(ctx, &c, `
-		SELECT xact_commit AS commits, pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint AS wal_bytes
-		FROM pg_stat_database WHERE datname = current_database()`)
-	return c, err
-}
-
-// measure runs f and prints its rate with what it cost.
-func (s *scratch) measure(ctx context.Context, o Options, label string, f func() (int, error)) error {
-	before, err := s.cost(ctx)
-	if err != nil {
-		return err
-	}
-	start := time.Now()
-	n, err := f()
-	if err != nil {
-		return err
-	}
-	took := time.Since(start)
-	after, err := s.cost(ctx)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(o.Out, "%-34s %9.0f/s   %d in %.2f s, %.4f commits and %.2f KiB of WAL each\n", label, float64(n)/took.Seconds(), n, took.Seconds(),
-		float64(after.Commits-before.Commits)/float64(n), float64(after.WALBytes-before.WALBytes)/1024/float64(n))
 	return nil
 }

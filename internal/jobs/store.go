@@ -90,7 +90,7 @@ const (
 	joinRunning   = `LEFT JOIN signalstack.running AS x ON x.job_id = j.id `
 	joinOrdered   = `LEFT JOIN signalstack.ordered AS o ON o.job_id = j.id `
 	joinAttempt   = `LEFT JOIN LATERAL (
-    SELECT state, attempt, worker, started_at, finished_at, error
+    SELECT state, lease, attempt, worker, started_at, finished_at, error
     FROM signalstack.attempts AS t WHERE t.job_id = j.id ORDER BY t.lease DESC LIMIT 1
 ) AS a ON true`
 )
@@ -128,7 +128,7 @@ var stateIs = map[queue.State]string{
 
 const (
 	endedNow = `r.job_id IS NULL AND s.job_id IS NULL AND x.job_id IS NULL AND o.job_id IS NULL`
-	newestIs = ` AND e.lease = (SELECT max(lease) FROM signalstack.attempts AS n WHERE n.job_id = j.id)`
+	newestIs = ` AND e.lease = a.lease`
 )
 
 // Filter narrows a list of jobs; zero fields do not.

@@ -132,7 +132,7 @@ WITH given AS MATERIALIZED (
 const tellDueAndLater = `
 SELECT signalstack.notify_ready(queue, array_agg(DISTINCT lane)) FROM due GROUP BY queue
 UNION ALL
-SELECT signalstack.notify_scheduled(min(run_at)) FROM later WHERE run_at < now() + interval '2 seconds' HAVING count(*) > 0`
+SELECT signalstack.notify_scheduled(min(run_at)) FROM later WHERE run_at < now() + interval '3 seconds' HAVING count(*) > 0`
 
 func enqueueArgs(jobs []NewJob) []any {
 	n := len(jobs)

@@ -31,8 +31,8 @@ func NewPromoter(db *pg.DB, log *slog.Logger) *Promoter {
 }
 
 const (
-	// promotePoll is the longest time between two passes.
-	promotePoll = time.Second
+	// promotePoll is the longest time between two passes. A job for sooner is told of.
+	promotePoll = 2 * time.Second
 	// promoteBatch bounds a pass; the next follows at once while there is more.
 	promoteBatch = 1000
 	// promoteSlack is how far before its last position a pass begins, for

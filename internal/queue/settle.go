@@ -103,7 +103,7 @@ WITH given AS MATERIALIZED (
     SELECT signalstack.notify_ready(queue, array_agg(DISTINCT lane))
     FROM (SELECT queue, lane FROM due UNION SELECT queue, lane FROM gone WHERE limited) AS d GROUP BY queue
     UNION ALL
-    SELECT signalstack.notify_scheduled(min(run_at)) FROM later WHERE run_at < now() + interval '2 seconds' HAVING count(*) > 0
+    SELECT signalstack.notify_scheduled(min(run_at)) FROM later WHERE run_at < now() + interval '3 seconds' HAVING count(*) > 0
 )
 SELECT job_id, lease, becomes AS state, (SELECT count(*) FROM told) AS told FROM gone`
 

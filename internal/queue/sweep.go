@@ -20,7 +20,7 @@ type CancelSweeper struct {
 }
 
 // sweepEvery is the time between two looks.
-const sweepEvery = 2 * time.Second
+const sweepEvery = 5 * time.Second
 
 // Run sweeps until ctx ends.
 func (s *CancelSweeper) Run(ctx context.Context) error {
