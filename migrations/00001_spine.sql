@@ -111,7 +111,7 @@ CREATE TABLE signalstack.ordered (
     run_at       timestamptz NOT NULL,
     lease        bigint      NOT NULL DEFAULT 0,  -- the last one given out, where an ended job was taken up again
     released     boolean     NOT NULL DEFAULT false
-) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX ordered_key ON signalstack.ordered (tenant, ordering_key, seq);
 
 -- Running jobs that somebody wants canceled. Their worker looks here.

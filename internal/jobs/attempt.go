@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"runtime/debug"
@@ -178,6 +179,9 @@ func (s *settlement) setExchange(e *Exchange) {
 }
 
 func (r *Runner) logAttempt(ctx context.Context, s settlement) {
+	if s.State == queue.Succeeded && !r.log.Enabled(ctx, slog.LevelDebug) {
+		return // most attempts, and nothing to say of them
+	}
 	args := []any{
 		"job_id", s.JobID, "kind", s.job.Kind, "attempt", s.job.Attempt, "state", s.State,
 		"outcome", s.Outcome, "duration_ms", s.Duration.Milliseconds(),

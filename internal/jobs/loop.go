@@ -18,11 +18,13 @@ type queueLoop struct {
 	claimer *queue.Claimer
 	freed   chan struct{} // one token for each free slot
 	woken   chan struct{}
+	urgent  chan struct{} // a lane that the last claim did not serve has a job
 
 	mu       sync.Mutex
 	notices  []queue.Notice // heard since the last claim
 	controls map[string]queue.Control
-	changed  bool // controls, since the last claim
+	changed  bool            // controls, since the last claim
+	served   map[string]bool // lanes, by the last claim
 	paused   bool
 }
 
@@ -33,7 +35,7 @@ func newQueueLoop(r *Runner, name string, slots int) *queueLoop {
 	q := &queueLoop{
 		runner: r, name: name, slots: slots,
 		claimer: queue.NewClaimer(r.db, name, r.worker, r.cfg.Lease, r.cfg.FullPass),
-		freed:   make(chan struct{}, slots), woken: make(chan struct{}, 1),
+		freed:   make(chan struct{}, slots), woken: make(chan struct{}, 1), urgent: make(chan struct{}, 1),
 	}
 	for range slots {
 		q.freed <- struct{}{}
@@ -47,7 +49,14 @@ func (q *queueLoop) hear(n queue.Notice) {
 	if q.notices = append(q.notices, n); len(q.notices) > maxNotices {
 		q.notices = []queue.Notice{{}}
 	}
+	urgent := slices.ContainsFunc(n.Lanes, func(lane string) bool { return !q.served[lane] })
 	q.mu.Unlock()
+	if urgent {
+		select {
+		case q.urgent <- struct{}{}:
+		default:
+		}
+	}
 	q.wake()
 }
 
@@ -139,7 +148,8 @@ func outageWait(failures int) time.Duration {
 }
 
 // gatherTime is how long a freed slot waits for others, so that a busy queue is
-// claimed in batches and not job by job.
+// claimed in batches and not job by job. A lane that is not busy need not wait for
+// those that are.
 const gatherTime = 2 * time.Millisecond
 
 // takeSlots waits for a free slot and takes what comes free with it; 0 when ctx
@@ -166,6 +176,8 @@ func (q *queueLoop) takeSlots(ctx context.Context) int {
 		select {
 		case <-q.freed:
 			free++
+		case <-q.urgent:
+			return free
 		case <-gather.C:
 			return free
 		}
@@ -203,7 +215,19 @@ func (q *queueLoop) claim(ctx, work context.Context, limit int) ([]queue.Claimed
 	}
 	// Known before the lock is let go, so that no release takes them for orphans.
 	r.takeOff(work, jobs, asked)
+	q.note(jobs)
 	return jobs, nil
+}
+
+// note remembers which lanes a claim has served.
+func (q *queueLoop) note(jobs []queue.Claimed) {
+	served := map[string]bool{}
+	for i := range jobs {
+		served[jobs[i].Lane] = true
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.served = served
 }
 
 // releaseOrphans is the last act of a worker with a claim that was not answered.
