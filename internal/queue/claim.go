@@ -158,10 +158,12 @@ func (c *Claimer) Hear(n Notice) {
 // been missed.
 func (c *Claimer) Forget() { c.lastFull, c.fullTook = time.Time{}, 0 }
 
-// SetControls gives the claimer what operators have set of its queue's lanes.
+// SetControls gives the claimer what operators have set of its queue's lanes. What
+// an old limit held back is tried again.
 func (c *Claimer) SetControls(controls map[string]Control) {
 	c.controls = controls
 	c.lanes.setWeights(controls)
+	c.lanes.unblock()
 }
 
 // Claim takes up to limit jobs: lanes in turn, and the most urgent of each first.
@@ -193,7 +195,9 @@ func (c *Claimer) Claim(ctx context.Context, limit int) ([]Claimed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("claim from %s: %w", c.Queue, err)
 	}
-	c.lanes.served(picks, room.limit, jobs)
+	if room.limit > 0 { // else no lane had its turn
+		c.lanes.served(picks, room.limit, jobs)
+	}
 	return jobs, nil
 }
 

@@ -109,6 +109,14 @@ func (l *lanes) setWeights(controls map[string]Control) {
 	}
 }
 
+// unblock lets lanes be tried again that a limit keeps from being served.
+func (l *lanes) unblock() {
+	l.blocked = time.Time{}
+	for _, lane := range l.byName {
+		lane.notBefore = time.Time{}
+	}
+}
+
 // pick chooses the lanes of a claim in turn and shares the limit among them by
 // weight. Every lane gets one job at least, while the limit lasts.
 func (l *lanes) pick(limit int) []*pick {

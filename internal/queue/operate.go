@@ -116,10 +116,14 @@ func cancelWaiting(ctx context.Context, tx *sqlx.Tx, j operated) (bool, error) {
 		    DELETE FROM signalstack.scheduled WHERE job_id = $1 RETURNING attempt, lease
 		), o AS (
 		    DELETE FROM signalstack.ordered WHERE job_id = $1 AND NOT released RETURNING 0 AS attempt, lease
+		), waiting AS (
+		    SELECT * FROM r UNION ALL SELECT * FROM s UNION ALL SELECT * FROM o
+		), late AS (
+		    DELETE FROM signalstack.cancels WHERE job_id = $1 AND EXISTS (SELECT FROM waiting)
 		)
 		INSERT INTO signalstack.attempts (job_id, lease, attempt, state, outcome, error, worker, started_at, finished_at, duration_ms)
 		SELECT $1, lease + 1, attempt, 'canceled', 'canceled', '', NULL, now(), now(), 0
-		FROM (SELECT * FROM r UNION ALL SELECT * FROM s UNION ALL SELECT * FROM o) AS waiting`, j.ID)
+		FROM waiting`, j.ID)
 	if err != nil {
 		return false, fmt.Errorf("cancel waiting job: %w", err)
 	}

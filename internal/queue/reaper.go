@@ -55,9 +55,8 @@ func (r *Reaper) Run(ctx context.Context) error {
 // last lease.
 func (r *Reaper) pass(ctx context.Context) {
 	if r.calmFrom.IsZero() {
-		began := time.Now()
 		if err := r.DB.PingContext(ctx); err == nil {
-			r.calmFrom = began
+			r.calmFrom = time.Now() // not before the answer, which a stall may have held back
 		}
 	}
 	// A tick may come a little before its time.
@@ -98,8 +97,12 @@ func (r *Reaper) pass(ctx context.Context) {
 // anyLost keeps a pass that has nothing to do to one small query.
 func (r *Reaper) anyLost(ctx context.Context) (bool, error) {
 	var lost bool
+	asked := time.Now()
 	err := r.DB.GetContext(ctx, &lost, `
 		SELECT EXISTS (SELECT FROM signalstack.running WHERE lease_until >= $1::timestamptz AND lease_until < now())`, positionText(r.since))
+	if err == nil && stalled(asked, r.Lease) {
+		err = errStalled
+	}
 	if err != nil {
 		return false, fmt.Errorf("look for lost leases: %w", err)
 	}
@@ -161,7 +164,10 @@ WITH lost AS MATERIALIZED (
     JOIN signalstack.jobs AS j ON j.id = g.job_id
     LEFT JOIN wanted AS w ON w.job_id = g.job_id
     CROSS JOIN LATERAL (
-        SELECT count(*) AS crashes FROM signalstack.attempts AS a WHERE a.job_id = g.job_id AND a.outcome = 'crashed'
+        SELECT count(*) AS crashes FROM signalstack.attempts AS a
+        WHERE a.job_id = g.job_id AND a.outcome = 'crashed'
+          -- since it was last taken up again, if it was
+          AND a.lease > coalesce((SELECT max(f.lease) FROM signalstack.attempts AS f WHERE f.job_id = g.job_id AND f.state <> 'retrying'), 0)
     ) AS k
 ), recorded AS (
     INSERT INTO signalstack.attempts (job_id, lease, attempt, state, outcome, error, worker, started_at, finished_at, duration_ms)
@@ -183,8 +189,12 @@ ORDER BY lease_until`
 // reapBatch bounds one reap; the next follows at once while there is more.
 const reapBatch = 500
 
-// errStalled says that a reap waited: leases may have run out while it did.
+// errStalled says that the reaper waited: leases may have run out while it did.
 var errStalled = errors.New("the database stood still")
+
+// stalled says whether an answer took so long that live workers may have lost
+// leases meanwhile. They extend them with half a lease to spare.
+func stalled(asked time.Time, lease time.Duration) bool { return time.Since(asked) > lease/6 }
 
 // reap ends up to reapBatch leases that ran out after since.
 func reap(ctx context.Context, db *pg.DB, since time.Time, grace time.Duration) ([]Reaped, error) {
@@ -201,7 +211,7 @@ func reap(ctx context.Context, db *pg.DB, since time.Time, grace time.Duration) 
 		}
 		// now() is the time of BEGIN. Had that waited for a database that stood still,
 		// live workers could not have extended their leases either.
-		if time.Since(asked) > grace/6 {
+		if stalled(asked, grace) {
 			return errStalled
 		}
 		tenants, names := keyColumns(keys)

@@ -1,0 +1,18 @@
+package queue
+
+import "context"
+
+// Pass is one pass of the reaper, for tests that choose its moment.
+func (r *Reaper) Pass(ctx context.Context) { r.pass(ctx) }
+
+// Pass is one pass of the promoter.
+func (p *Promoter) Pass(ctx context.Context) error {
+	_, err := p.pass(ctx)
+	return err
+}
+
+// Pass is one pass of the sweeper.
+func (s *CancelSweeper) Pass(ctx context.Context) error { return s.pass(ctx) }
+
+// Reap is one transaction of the reaper.
+var Reap = reap
