@@ -26,7 +26,7 @@ WITHPG := go run ./internal/pgtest/withpg --
 
 .PHONY: help
 help: ## list the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: build ## run everything in one process on a private PostgreSQL, until Ctrl-C
@@ -39,6 +39,14 @@ demo: build ## send real events through rules to a receiver that verifies them, 
 .PHONY: test
 test: ## run all tests
 	$(WITHPG) go test -p $(P) $(PKG)
+
+# Left out are the programs that start servers themselves and never see the pooler.
+NOT_POOLED := /test/e2e|/internal/pg/devpg|/internal/pgtest/withpg
+
+.PHONY: test-pgbouncer
+test-pgbouncer: ## run the tests through PgBouncer in transaction mode
+	@echo "left out, as they start servers of their own: test/e2e, internal/pg/devpg, internal/pgtest/withpg"
+	go run ./internal/pgtest/withpg --pooler -- go test -p $(P) $$(go list $(PKG) | grep -vE '($(NOT_POOLED))$$')
 
 .PHONY: check
 check: tidy fmt-check vet lint arch race ## all that must hold before a change lands: tidy, format, vet, lint, tests with -race

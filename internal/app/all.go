@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -101,7 +102,7 @@ func endWith(ctx context.Context, server *devpg.Server, opt Options) (context.Co
 }
 
 func migrateAll(ctx context.Context, opt Options) error {
-	db, err := pg.Open(opt.Config.DatabaseURL, pg.Options{Role: "migrate", MaxConns: 3, Unbounded: true})
+	db, err := pg.Open(cmp.Or(opt.Config.DirectURL, opt.Config.DatabaseURL), pg.Options{Role: "migrate", MaxConns: 3, Unbounded: true})
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,12 @@
 //     Its price: JSON goes as string, since bytes into jsonb are refused.
 //   - Every connection has statement_timeout and client_connection_check_interval,
 //     so a killed client does not leave its statement running.
+//   - Through a pooler that refuses such parameters, or drops them, each transaction
+//     sets them itself, in the round trip of its BEGIN. A statement of its own has
+//     only the deadline for its answer: the server may go on with it.
+//   - Listen says ErrDeaf, by trying, when a pooler loses notifications. Migrations
+//     refuse a pooler: the server connection that keeps their lock may be another one
+//     for the next statement, and then nobody gives it back.
 //   - InTx repeats a transaction that lost to a deadlock or a serialization
 //     failure, never one whose COMMIT may have happened.
 //   - A connection that finds itself on a read-only server (25006: the primary

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -26,14 +27,19 @@ type Options struct {
 	// StatementTimeout bounds each statement on the server; 0 means 8 s. A read
 	// from the network may take 2 s longer.
 	StatementTimeout time.Duration
-	// Unbounded lifts both bounds; for migrations, whose index builds take long.
+	// Unbounded lifts both bounds; for migrations, whose index builds take long and
+	// whose lock belongs to a session. A pooler is refused.
 	Unbounded bool
+	// ListenURL is where Listen listens when the pool goes through a pooler, which
+	// loses notifications; "" is the pool's own URL.
+	ListenURL string
 }
 
 // DB is a pool of connections to one PostgreSQL database.
 type DB struct {
 	*sqlx.DB
 	connector *connector
+	listening *connector // for Listen
 	maxConns  int
 }
 
@@ -56,12 +62,18 @@ func Open(dsn string, opt Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	listening := c
+	if opt.ListenURL != "" {
+		if listening, err = newConnector(opt.ListenURL, opt); err != nil {
+			return nil, err
+		}
+	}
 	db := sql.OpenDB(c)
 	db.SetMaxOpenConns(opt.MaxConns)
 	db.SetMaxIdleConns(opt.MaxConns)
 	db.SetConnMaxLifetime(30 * time.Minute)
 	db.SetConnMaxIdleTime(5 * time.Minute)
-	return &DB{DB: sqlx.NewDb(db, "postgres"), connector: c, maxConns: opt.MaxConns}, nil
+	return &DB{DB: sqlx.NewDb(db, "postgres"), connector: c, listening: listening, maxConns: opt.MaxConns}, nil
 }
 
 // redial closes the idle connections, so that the next use dials anew.
@@ -70,13 +82,32 @@ func (db *DB) redial() {
 	db.SetMaxIdleConns(db.maxConns)
 }
 
-// connector dials with TLS and, where the DSN leaves it open and the server is
-// near, without it when the server has none.
-type connector struct {
-	secure, plain *pq.Connector // plain is nil when TLS was asked for
-	usePlain      atomic.Bool
-	dsn           string // with an sslmode that lib/pq knows
+// errPooled refuses a pooler where it cannot do. It hides the pooler's own error,
+// which would look like that of an absent database.
+var errPooled = errors.New("the lock of a migration needs a connection of its own, and a pooler answers at the database URL; " +
+	"name PostgreSQL itself in SIGNALSTACK_DIRECT_DATABASE_URL")
+
+// way is how to dial.
+type way struct {
+	plain  bool // without TLS
+	pooled bool // without the parameters that poolers do not know
 }
+
+// connector dials with TLS and, where the DSN leaves it open and the server is
+// near, without it when the server has none; and with parameters that bound what a
+// statement may take, or without them when a pooler does not pass them on. The way
+// that worked is remembered.
+type connector struct {
+	ways      map[way]*pq.Connector // no plain ones when TLS was asked for
+	way       atomic.Pointer[way]
+	asked     atomic.Bool // whether the parameters reach the server
+	dsn       string      // with an sslmode that lib/pq knows
+	bounds    string      // the statements that stand for the parameters in a transaction
+	unbounded bool
+}
+
+// protocolViolation is what PgBouncer calls a parameter that it does not know.
+const protocolViolation = "08P01"
 
 func newConnector(dsn string, opt Options) (*connector, error) {
 	secureDSN, mayFallBack, err := settleSSLMode(dsn)
@@ -92,61 +123,138 @@ func newConnector(dsn string, opt Options) (*connector, error) {
 		cfg.ConnectTimeout = 5 * time.Second
 	}
 	cfg.ApplicationName = "signalstack/" + opt.Role
-	runtime := map[string]string{"timezone": "UTC", "client_connection_check_interval": "5000"}
+	bounds := map[string]string{"client_connection_check_interval": "5000"}
 	d := dialer{timeout: cfg.ConnectTimeout}
 	if !opt.Unbounded {
-		runtime["statement_timeout"] = strconv.FormatInt(opt.StatementTimeout.Milliseconds(), 10)
-		runtime["idle_in_transaction_session_timeout"] = "60000"
+		bounds["statement_timeout"] = strconv.FormatInt(opt.StatementTimeout.Milliseconds(), 10)
+		bounds["idle_in_transaction_session_timeout"] = "60000"
 		d.readTimeout = opt.StatementTimeout + 2*time.Second
 	}
+	c := &connector{ways: map[way]*pq.Connector{}, dsn: secureDSN, bounds: settle(&cfg, bounds), unbounded: opt.Unbounded}
+	c.way.Store(&way{})
+	for _, w := range []way{{}, {pooled: true}, {plain: true}, {plain: true, pooled: true}} {
+		if w.plain && !mayFallBack {
+			break
+		}
+		if c.ways[w], err = w.connector(cfg, bounds, d); err != nil {
+			return nil, ErrBadURL
+		}
+	}
+	return c, nil
+}
+
+// settle adds the parameters to those of the DSN, which win, and gives the
+// statements that say the same inside a transaction.
+func settle(cfg *pq.Config, bounds map[string]string) string {
 	if cfg.Runtime == nil {
 		cfg.Runtime = map[string]string{}
 	}
-	for k, v := range runtime {
+	if cfg.Runtime["timezone"] == "" {
+		cfg.Runtime["timezone"] = "UTC"
+	}
+	var set []string
+	for k, v := range bounds {
 		if _, said := cfg.Runtime[k]; !said {
 			cfg.Runtime[k] = v
 		}
+		set = append(set, "SET LOCAL "+k+" = "+pq.QuoteLiteral(cfg.Runtime[k]))
 	}
-	c := &connector{dsn: secureDSN}
-	if c.secure, err = pq.NewConnectorConfig(cfg); err != nil {
-		return nil, ErrBadURL
-	}
-	c.secure.Dialer(d)
-	if mayFallBack {
+	slices.Sort(set)
+	return strings.Join(set, "; ")
+}
+
+func (w way) connector(cfg pq.Config, bounds map[string]string, d dialer) (*pq.Connector, error) {
+	cfg = cfg.Clone()
+	if w.plain {
 		cfg.SSLMode = pq.SSLModeDisable
-		if c.plain, err = pq.NewConnectorConfig(cfg); err != nil {
-			return nil, ErrBadURL
-		}
-		c.plain.Dialer(d)
 	}
+	if w.pooled {
+		for k := range bounds {
+			delete(cfg.Runtime, k)
+		}
+	}
+	c, err := pq.NewConnectorConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
+	c.Dialer(d)
 	return c, nil
 }
 
 // Connect dials one connection; database/sql calls it.
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
-	if c.usePlain.Load() {
-		return c.plain.Connect(ctx)
+	w := *c.way.Load()
+	for {
+		dialed, err := c.ways[w].Connect(ctx)
+		switch {
+		case err == nil:
+			return c.accept(ctx, dialed.(conn), w)
+		case errors.Is(err, pq.ErrSSLNotSupported) && c.ways[way{plain: true}] == nil:
+			return nil, fmt.Errorf("%w: the server offers no TLS; if the network is trusted say sslmode=disable in the database URL", err)
+		case errors.Is(err, pq.ErrSSLNotSupported) && !w.plain:
+			w.plain = true
+		case isRefusedParameter(err) && !w.pooled:
+			w.pooled = true
+		default:
+			return nil, err
+		}
 	}
-	conn, err := c.secure.Connect(ctx)
-	if !errors.Is(err, pq.ErrSSLNotSupported) {
-		return conn, err
+}
+
+// accept remembers the way of a new connection. The first one is asked whether it
+// has its parameters: some poolers take them in silence and drop them.
+func (c *connector) accept(ctx context.Context, dialed conn, w way) (driver.Conn, error) {
+	switch {
+	case w.pooled:
+	case c.asked.Load():
+		w.pooled = c.way.Load().pooled
+	default:
+		has, err := hasParameters(ctx, dialed)
+		if err != nil {
+			return nil, errors.Join(err, dialed.Close())
+		}
+		w.pooled = !has
 	}
-	if c.plain == nil {
-		return nil, fmt.Errorf("%w: the server offers no TLS; if the network is trusted say sslmode=disable in the database URL", err)
+	if w.pooled && c.unbounded {
+		return nil, errors.Join(errPooled, dialed.Close())
 	}
-	conn, err = c.plain.Connect(ctx)
-	if err == nil {
-		c.usePlain.Store(true)
+	c.way.Store(&w)
+	c.asked.Store(true)
+	if w.pooled {
+		return pooledConn{conn: dialed, bounds: c.bounds}, nil
 	}
-	return conn, err
+	return dialed, nil
+}
+
+// isRefusedParameter says whether a pooler ended the connection because of a
+// parameter that it does not know.
+func isRefusedParameter(err error) bool {
+	e, ok := errors.AsType[*pq.Error](err)
+	return ok && e.Code == protocolViolation && strings.Contains(e.Message, "startup parameter")
+}
+
+// hasParameters says whether what the connection was dialed with has reached the
+// server.
+func hasParameters(ctx context.Context, c conn) (bool, error) {
+	rows, err := c.QueryContext(ctx, `SELECT source = 'client' FROM pg_settings WHERE name = 'client_connection_check_interval'`, nil)
+	if err != nil {
+		return false, fmt.Errorf("ask for the parameters of the connection: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	row := make([]driver.Value, 1)
+	if err := rows.Next(row); err != nil {
+		return false, fmt.Errorf("ask for the parameters of the connection: %w", err)
+	}
+	has, _ := row[0].(bool)
+	return has, nil
 }
 
 // Driver is lib/pq's.
-func (c *connector) Driver() driver.Driver { return c.secure.Driver() }
+func (c *connector) Driver() driver.Driver { return c.ways[way{}].Driver() }
 
 // listenDSN is the DSN in the form that last worked.
 func (c *connector) listenDSN() string {
-	if c.usePlain.Load() {
+	if c.way.Load().plain {
 		return withSSLMode(c.dsn, "disable")
 	}
 	return c.dsn

@@ -5,4 +5,8 @@
 // claim tests need several committed connections, and NOTIFY channels and advisory
 // locks belong to a database, so neither a rollback nor a schema would isolate
 // them. No server is a failure, not a skip.
+//
+// With TEST_POOLER_URL, pools go through that PgBouncer in transaction mode, but for
+// LISTEN and migrations, as an operator would set it up. Databases are made and
+// dropped past it.
 package pgtest

@@ -28,30 +28,58 @@ func New(t testing.TB) *pg.DB {
 // Open opens another pool on the database of a URL and closes it after the test.
 func Open(t testing.TB, dsn string) *pg.DB {
 	t.Helper()
-	db, err := pg.Open(dsn, pg.Options{Role: "test", MaxConns: 20})
+	db, err := pg.Open(dsn, pg.Options{Role: "test", MaxConns: 20, ListenURL: Direct(t, dsn)})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = db.Close() })
 	return db
 }
 
-// URL gives the URL of a fresh, migrated database that is dropped after the test.
+// URL gives the URL of a fresh, migrated database that is dropped after the test. It
+// goes through the pooler, if there is one.
 func URL(t testing.TB) string {
 	t.Helper()
-	return database(t, migrator{})
+	conf := database(t, migrator{})
+	if pooler := os.Getenv(poolerVariable); pooler != "" {
+		u, err := url.Parse(pooler)
+		require.NoError(t, err, "read "+poolerVariable)
+		u.Path = "/" + conf.Database
+		return u.String()
+	}
+	return conf.URL()
 }
 
-// Empty gives the URL of a fresh database without the schema.
+// Direct gives the URL of a database past the pooler; "" when there is none.
+func Direct(t testing.TB, dsn string) string {
+	t.Helper()
+	if os.Getenv(poolerVariable) == "" {
+		return ""
+	}
+	u, err := url.Parse(dsn)
+	require.NoError(t, err, "read the URL of a database")
+	conf := serverConfig(t)
+	conf.User, conf.Password, conf.Database = role.Username, role.Password, u.Path[1:]
+	return conf.URL()
+}
+
+// Empty gives the URL of a fresh database without the schema, past any pooler, as
+// migrations go.
 func Empty(t testing.TB) string {
 	t.Helper()
-	return database(t, pgtestdb.NoopMigrator{})
+	return database(t, pgtestdb.NoopMigrator{}).URL()
 }
 
-func database(t testing.TB, m pgtestdb.Migrator) string {
+// poolerVariable names a pooler in transaction mode in front of the server.
+const poolerVariable = "TEST_POOLER_URL"
+
+// role owns the databases of tests.
+var role = pgtestdb.Role{Username: "signalstack_test", Password: "test", Capabilities: "SUPERUSER"}
+
+func database(t testing.TB, m pgtestdb.Migrator) *pgtestdb.Config {
 	t.Helper()
 	conf := serverConfig(t)
 	conf.ForceTerminateConnections = true
-	conf.TestRole = &pgtestdb.Role{Username: "signalstack_test", Password: "test", Capabilities: "SUPERUSER"}
-	return pgtestdb.Custom(t, conf, m).URL()
+	conf.TestRole = &role
+	return pgtestdb.Custom(t, conf, m)
 }
 
 func serverConfig(t testing.TB) pgtestdb.Config {

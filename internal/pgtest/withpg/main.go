@@ -4,7 +4,8 @@
 //	go run ./internal/pgtest/withpg -- go test ./...
 //
 // It returns the command's exit code. A machine without PostgreSQL downloads one,
-// once, unless SIGNALSTACK_DOWNLOAD_POSTGRES=false.
+// once, unless SIGNALSTACK_DOWNLOAD_POSTGRES=false. With --pooler it puts a PgBouncer
+// in transaction mode in front of the server, which TEST_POOLER_URL names.
 package main
 
 import (
@@ -30,14 +31,18 @@ const connections = 400
 
 func main() {
 	args := os.Args[1:]
+	pooled := len(args) > 0 && args[0] == "--pooler"
+	if pooled {
+		args = args[1:]
+	}
 	if len(args) > 0 && args[0] == "--" {
 		args = args[1:]
 	}
 	if len(args) == 0 {
-		fmt.Fprintln(os.Stderr, "usage: withpg -- command [argument...]")
+		fmt.Fprintln(os.Stderr, "usage: withpg [--pooler] -- command [argument...]")
 		os.Exit(2)
 	}
-	code, err := run(args)
+	code, err := run(args, pooled)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "withpg:", err)
 	}
@@ -45,12 +50,22 @@ func main() {
 }
 
 // run gives the exit code, and an error when there is more to say.
-func run(args []string) (code int, err error) {
+func run(args []string, pooled bool) (int, error) {
 	heard := make(chan os.Signal, 8)
 	signal.Notify(heard, os.Interrupt, syscall.SIGTERM)
-	if os.Getenv(variable) != "" {
-		return command(args, heard)
+	run := func() (int, error) { return command(args, heard) }
+	if pooled {
+		unpooled := run
+		run = func() (int, error) { return withPooler(unpooled) }
 	}
+	if os.Getenv(variable) != "" {
+		return run()
+	}
+	return withServer(heard, run)
+}
+
+// withServer runs what needs a server.
+func withServer(heard <-chan os.Signal, run func() (int, error)) (code int, err error) {
 	server, err := startServer(heard)
 	if err != nil {
 		return 1, err
@@ -65,7 +80,7 @@ func run(args []string) (code int, err error) {
 	if err := os.Setenv(variable, server.DSN()); err != nil {
 		return 1, fmt.Errorf("set %s: %w", variable, err)
 	}
-	code, err = command(args, heard)
+	code, err = run()
 	return code, errors.Join(err, server.Err())
 }
 
