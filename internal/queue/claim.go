@@ -45,8 +45,21 @@ type Claimed struct {
 // claimSettings hold the plan of the claim to the index it was written for.
 // Statistics of a table that swings between empty and a million rows are mostly
 // wrong, and a sequential scan or a sort chosen by them would stop the queue.
-const claimSettings = `SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off;
-SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL jit = off`
+const claimSettings = `
+SELECT now() AS now, concat(set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+    set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true)) AS settings`
+
+// setPlanner sets the planner for a transaction and gives the time that it sees as now.
+func setPlanner(ctx context.Context, tx *sqlx.Tx) (time.Time, error) {
+	var row struct {
+		Now      time.Time
+		Settings string
+	}
+	if err := tx.GetContext(ctx, &row, claimSettings); err != nil {
+		return time.Time{}, fmt.Errorf("set planner: %w", err)
+	}
+	return row.Now, nil
+}
 
 // claimSQL moves jobs of one queue from ready to running.
 //
@@ -179,10 +192,11 @@ func (c *Claimer) Claim(ctx context.Context, limit int) ([]Claimed, error) {
 	}
 	var jobs []Claimed
 	var room allowance
+	var now time.Time
 	err := pg.InTx(ctx, c.db, func(tx *sqlx.Tx) (err error) {
 		jobs = nil
-		if _, err := tx.ExecContext(ctx, claimSettings); err != nil {
-			return fmt.Errorf("set planner: %w", err)
+		if now, err = setPlanner(ctx, tx); err != nil {
+			return err
 		}
 		if room, err = c.allow(ctx, tx, picks, limit); err != nil || room.limit == 0 {
 			return err
@@ -196,7 +210,7 @@ func (c *Claimer) Claim(ctx context.Context, limit int) ([]Claimed, error) {
 		return nil, fmt.Errorf("claim from %s: %w", c.Queue, err)
 	}
 	if room.limit > 0 { // else no lane had its turn
-		c.lanes.served(picks, room.limit, jobs)
+		c.lanes.served(picks, room.limit, jobs, now)
 	}
 	return jobs, nil
 }

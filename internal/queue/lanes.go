@@ -47,7 +47,7 @@ const (
 	// positionSlack is how far before the last claimed job the next claim starts. It
 	// covers transactions that were open while it read; longer ones announce
 	// themselves by notification.
-	positionSlack = time.Second
+	positionSlack = 250 * time.Millisecond
 	// forgetAfter is how long a lane without jobs is remembered.
 	forgetAfter = 10 * time.Minute
 )
@@ -138,11 +138,11 @@ func (l *lanes) pick(limit int) []*pick {
 	return picks
 }
 
-// served takes in what a claim of up to limit jobs gave: positions move on, lanes
-// that have had their turn go to the end, and lanes that gave less than was asked
-// have no more. Where the limit ended the claim, the last lane that gave jobs may
+// served takes in what a claim of up to limit jobs gave at a time of the database:
+// positions move on, lanes that have had their turn go to the end, and lanes that
+// gave less than was asked have no more, which is as good a position. Where the limit ended the claim, the last lane that gave jobs may
 // have more, and those after it were not reached.
-func (l *lanes) served(picks []*pick, limit int, jobs []Claimed) {
+func (l *lanes) served(picks []*pick, limit int, jobs []Claimed, now time.Time) {
 	got := map[string]int{}
 	for i := range jobs {
 		j := &jobs[i]
@@ -166,6 +166,7 @@ func (l *lanes) served(picks []*pick, limit int, jobs []Claimed) {
 		}
 		turned[p.lane] = true
 		if i < last && got[p.lane.name] < p.take {
+			p.lane.passed(now)
 			l.leave(p.lane)
 		}
 	}
@@ -188,6 +189,16 @@ func (l *lanes) turn(turned map[*lane]bool) {
 		}
 	}
 	l.ring = append(rest, served...)
+}
+
+// passed moves all positions to a time at which the lane was read to its end: what
+// is found there later was not there to be seen, and is told of.
+func (l *lane) passed(now time.Time) {
+	for i, since := range l.since {
+		if at := now.Add(-positionSlack); at.After(since) {
+			l.since[i] = at
+		}
+	}
 }
 
 // advance moves a priority's position to a claimed job. Jobs before it that were
@@ -230,10 +241,13 @@ func findLanes(ctx context.Context, q pg.Querier, queue string, l *lanes) ([]str
 			since[at] = append(since[at], positionText(lane.since[at]))
 		}
 	}
-	var found []string
+	var rows []struct {
+		Lane *string // nil: none, for the time alone
+		Now  time.Time
+	}
 	// Both halves go down the index ready_claim, once for each lane and priority and
 	// once for each gap and each lane found in it.
-	err := q.SelectContext(ctx, &found, `
+	err := q.SelectContext(ctx, &rows, `
 		WITH RECURSIVE gap AS (
 		    SELECT (SELECT min(r.lane) FROM signalstack.ready AS r WHERE r.queue = $1 AND r.lane > g.lo AND r.lane < g.hi) AS lane, g.hi
 		    FROM unnest($7::text[], $8::text[]) AS g (lo, hi)
@@ -241,17 +255,30 @@ func findLanes(ctx context.Context, q pg.Querier, queue string, l *lanes) ([]str
 		    SELECT (SELECT min(r.lane) FROM signalstack.ready AS r WHERE r.queue = $1 AND r.lane > gap.lane AND r.lane < gap.hi), gap.hi
 		    FROM gap WHERE gap.lane IS NOT NULL
 		)
-		SELECT k.lane
+		SELECT k.lane, now() AS now
 		FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[]) AS k (lane, since1, since2, since3, since4)
 		WHERE EXISTS (SELECT FROM signalstack.ready AS r WHERE r.queue = $1 AND r.lane = k.lane AND r.priority = 1 AND r.ready_at >= k.since1)
 		   OR EXISTS (SELECT FROM signalstack.ready AS r WHERE r.queue = $1 AND r.lane = k.lane AND r.priority = 2 AND r.ready_at >= k.since2)
 		   OR EXISTS (SELECT FROM signalstack.ready AS r WHERE r.queue = $1 AND r.lane = k.lane AND r.priority = 3 AND r.ready_at >= k.since3)
 		   OR EXISTS (SELECT FROM signalstack.ready AS r WHERE r.queue = $1 AND r.lane = k.lane AND r.priority = 4 AND r.ready_at >= k.since4)
 		UNION ALL
-		(SELECT lane FROM gap WHERE lane IS NOT NULL LIMIT $9)`,
+		(SELECT lane, now() FROM gap WHERE lane IS NOT NULL LIMIT $9)
+		UNION ALL
+		SELECT NULL, now()`,
 		queue, names, since[0], since[1], since[2], since[3], gapsLo, gapsHi, foundMost)
 	if err != nil {
 		return nil, fmt.Errorf("look for lanes of %s: %w", queue, err)
+	}
+	var found []string
+	for _, r := range rows {
+		if r.Lane != nil {
+			found = append(found, *r.Lane)
+		}
+	}
+	for _, lane := range idle {
+		if !slices.Contains(found, lane.name) {
+			lane.passed(rows[0].Now)
+		}
 	}
 	return found, nil
 }

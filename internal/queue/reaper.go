@@ -68,7 +68,7 @@ func (r *Reaper) pass(ctx context.Context) {
 		r.since, full = time.Time{}, true
 	}
 	for ctx.Err() == nil {
-		lost, err := r.anyLost(ctx)
+		lost, now, err := r.anyLost(ctx)
 		var reaped []Reaped
 		if err == nil && lost {
 			reaped, err = reap(ctx, r.DB, r.since, r.Lease)
@@ -85,6 +85,9 @@ func (r *Reaper) pass(ctx context.Context) {
 				"job_id", job.ID, "kind", job.Kind, "attempt", job.Attempt, "state", job.State)
 			r.since = job.LeaseUntil
 		}
+		if !lost {
+			r.since = now.Add(-reapSlack)
+		}
 		if len(reaped) < reapBatch {
 			break
 		}
@@ -94,19 +97,27 @@ func (r *Reaper) pass(ctx context.Context) {
 	}
 }
 
-// anyLost keeps a pass that has nothing to do to one small query.
-func (r *Reaper) anyLost(ctx context.Context) (bool, error) {
-	var lost bool
+// reapSlack is how far before a time at which none was lost the next pass begins.
+const reapSlack = 2 * time.Second
+
+// anyLost keeps a pass that has nothing to do to one small query. It gives the time
+// of its answer by the database's clock.
+func (r *Reaper) anyLost(ctx context.Context) (bool, time.Time, error) {
+	var row struct {
+		Lost bool
+		Now  time.Time
+	}
 	asked := time.Now()
-	err := r.DB.GetContext(ctx, &lost, `
-		SELECT EXISTS (SELECT FROM signalstack.running WHERE lease_until >= $1::timestamptz AND lease_until < now())`, positionText(r.since))
+	err := r.DB.GetContext(ctx, &row, `
+		SELECT EXISTS (SELECT FROM signalstack.running WHERE lease_until >= $1::timestamptz AND lease_until < now()) AS lost, now() AS now`,
+		positionText(r.since))
 	if err == nil && stalled(asked, r.Lease) {
 		err = errStalled
 	}
 	if err != nil {
-		return false, fmt.Errorf("look for lost leases: %w", err)
+		return false, time.Time{}, fmt.Errorf("look for lost leases: %w", err)
 	}
-	return lost, nil
+	return row.Lost, row.Now, nil
 }
 
 // Reaped is a job that was taken from a dead worker.
@@ -202,8 +213,8 @@ func reap(ctx context.Context, db *pg.DB, since time.Time, grace time.Duration) 
 	asked := time.Now()
 	err := pg.InTx(ctx, db, func(tx *sqlx.Tx) error {
 		reaped = nil
-		if _, err := tx.ExecContext(ctx, claimSettings); err != nil {
-			return fmt.Errorf("set planner: %w", err)
+		if _, err := setPlanner(ctx, tx); err != nil {
+			return err
 		}
 		keys, err := lockLostKeys(ctx, tx, since)
 		if err != nil {
