@@ -47,7 +47,7 @@ const (
 	// positionSlack is how far before the last claimed job the next claim starts. It
 	// covers transactions that were open while it read; longer ones announce
 	// themselves by notification.
-	positionSlack = 250 * time.Millisecond
+	positionSlack = time.Second
 	// forgetAfter is how long a lane without jobs is remembered.
 	forgetAfter = 10 * time.Minute
 )
