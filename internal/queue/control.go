@@ -60,9 +60,12 @@ func Controls(ctx context.Context, q pg.Querier) (map[string]map[string]Control,
 
 // GetControl gives one control; its zero value when nothing was set.
 func GetControl(ctx context.Context, q pg.Querier, queue, lane string) (Control, error) {
-	c := Control{Queue: queue, Lane: lane, Weight: 1}
+	var c Control
 	err := q.GetContext(ctx, &c, `SELECT `+controlColumns+` FROM signalstack.controls WHERE queue = $1 AND lane = $2`, queue, lane)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+	if errors.Is(err, sql.ErrNoRows) {
+		return Control{Queue: queue, Lane: lane, Weight: 1}, nil // a scan of no row fills in pointers
+	}
+	if err != nil {
 		return Control{}, fmt.Errorf("get control: %w", err)
 	}
 	return c, nil

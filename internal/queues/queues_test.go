@@ -74,7 +74,11 @@ func TestQueuesAreShownWithTheirDepth(t *testing.T) {
 func TestQueueIsPausedLimitedAndResumed(t *testing.T) {
 	t.Parallel()
 	db, h := start(t)
-	q := send[queues.Queue](t, h, 200, http.MethodPatch, "/queues/default", `{"paused":true,"max_running":5,"rate":{"count":10,"per":"1m"}}`)
+	q := send[queues.Queue](t, h, 200, http.MethodPatch, "/queues/other", `{"paused":true}`)
+	require.True(t, q.Paused)
+	require.Nil(t, q.MaxRunning)
+	require.False(t, send[queues.Queue](t, h, 200, http.MethodPatch, "/queues/other", `{"paused":false}`).Paused)
+	q = send[queues.Queue](t, h, 200, http.MethodPatch, "/queues/default", `{"paused":true,"max_running":5,"rate":{"count":10,"per":"1m"}}`)
 	require.True(t, q.Paused)
 	require.Equal(t, 5, *q.MaxRunning)
 	require.Equal(t, queues.Rate{Count: 10, Per: "1m0s", Burst: 10}, *q.Rate)
