@@ -352,13 +352,13 @@ func TestRequestIDIsTakenOrMade(t *testing.T) {
 func TestCursorFitsOnlyItsList(t *testing.T) {
 	t.Parallel()
 	list := httpapi.List{Path: "/jobs", Filters: map[string]string{"state": "failed"}}
-	page := httpapi.NewPage([]string{"a", "b", "c"}, 2, list, func(s string) []string { return []string{s} })
+	page := httpapi.NewPage([]string{"a", "b", "c"}, 2, list, func(s string) string { return s })
 	require.Equal(t, []string{"a", "b"}, page.Body.Data)
 	require.Contains(t, page.Link, `rel="next"`)
 	require.Contains(t, page.Link, "state=failed")
-	key, err := list.Key(page.Body.NextCursor, 1)
+	key, err := list.Key(page.Body.NextCursor)
 	require.NoError(t, err)
-	require.Equal(t, []string{"b"}, key)
+	require.Equal(t, "b", key)
 
 	require.Equal(t, "/query/cursor", invalidCursor(t, list).Details[0].Pointer)
 
@@ -369,18 +369,18 @@ func TestCursorFitsOnlyItsList(t *testing.T) {
 		list   httpapi.List
 		cursor string
 	}{"other filters": {other, page.Body.NextCursor}, "flipped bit": {list, string(flipped)}, "noise": {list, "%%%"}, "short": {list, "AA"}} {
-		_, err := bad.list.Key(bad.cursor, 1)
+		_, err := bad.list.Key(bad.cursor)
 		require.Error(t, err, name)
 		require.Equal(t, fault.Malformed, fault.As(err).Kind)
 	}
-	last := httpapi.NewPage([]string{"a"}, 2, list, func(s string) []string { return []string{s} })
+	last := httpapi.NewPage([]string{"a"}, 2, list, func(s string) string { return s })
 	require.Empty(t, last.Body.NextCursor)
 	require.Empty(t, last.Link)
 }
 
 func invalidCursor(t *testing.T, list httpapi.List) *fault.Error {
 	t.Helper()
-	_, err := list.Key("AA", 1)
+	_, err := list.Key("AA")
 	require.Error(t, err)
 	return fault.As(err)
 }

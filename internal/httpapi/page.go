@@ -24,7 +24,7 @@ type PageOut[T any] struct {
 
 // NewPage cuts rows to limit, one row more than limit having been asked for, and
 // makes the cursor and the link of the next page from the last row's key.
-func NewPage[T any](rows []T, limit int, list List, key func(T) []string) *PageOut[T] {
+func NewPage[T any](rows []T, limit int, list List, key func(T) string) *PageOut[T] {
 	out := &PageOut[T]{Body: Page[T]{Data: rows}}
 	if rows == nil {
 		out.Body.Data = []T{}
@@ -56,8 +56,8 @@ type List struct {
 // cursor packs a key with a checksum over the list. The checksum finds accidents
 // and tampering; it is no secret, as a cursor gives no right that the filters do
 // not give.
-func (l List) cursor(key []string) string {
-	body, _ := json.Marshal(key) // strings always marshal
+func (l List) cursor(key string) string {
+	body := []byte(key)
 	return base64.RawURLEncoding.EncodeToString(append(l.sum(body), body...))
 }
 
@@ -66,16 +66,17 @@ const cursorSum = 8
 func (l List) sum(body []byte) []byte {
 	scope, _ := json.Marshal(l) // map keys are sorted, so the text is stable
 	h := sha256.New()
-	h.Write([]byte("signalstack cursor 1\n"))
+	h.Write([]byte("signalstack cursor 2\n"))
 	h.Write(scope)
 	h.Write(body)
 	return h.Sum(nil)[:cursorSum]
 }
 
-// Key unpacks a cursor of this list into n parts; nil when there is no cursor.
-func (l List) Key(cursor string, n int) ([]string, error) {
+// Key gives the key that a cursor of this list was made from; "" when there is no
+// cursor.
+func (l List) Key(cursor string) (string, error) {
 	if cursor == "" {
-		return nil, nil
+		return "", nil
 	}
 	bad := &fault.Error{
 		Kind: fault.Malformed, Code: "invalid_cursor", Message: "The cursor is not one that this list gave; start again without it.",
@@ -83,11 +84,7 @@ func (l List) Key(cursor string, n int) ([]string, error) {
 	}
 	b, err := base64.RawURLEncoding.DecodeString(cursor)
 	if err != nil || len(b) <= cursorSum || string(l.sum(b[cursorSum:])) != string(b[:cursorSum]) {
-		return nil, bad
+		return "", bad
 	}
-	var key []string
-	if err := json.Unmarshal(b[cursorSum:], &key); err != nil || len(key) != n {
-		return nil, bad
-	}
-	return key, nil
+	return string(b[cursorSum:]), nil
 }

@@ -128,23 +128,20 @@ func (a *API) list(ctx context.Context, in *listIn) (*httpapi.PageOut[Record], e
 		"state": in.State, "kind": in.Kind, "queue": in.Queue, "tenant": in.Tenant, "event_id": in.EventID, "rule_id": in.RuleID,
 		"endpoint_id": in.EndpointID, "created_after": in.CreatedAfter.Text(), "created_before": in.CreatedBefore.Text(), "order": in.Order,
 	}}
-	after, err := list.Key(in.Cursor, 1)
+	after, err := list.Key(in.Cursor)
 	if err != nil {
 		return nil, err
 	}
 	f := Filter{
 		State: queue.State(in.State), Kind: in.Kind, Queue: in.Queue, Tenant: in.Tenant,
 		EventID: in.EventID, RuleID: in.RuleID, EndpointID: in.EndpointID,
-		CreatedAfter: bound(in.CreatedAfter), CreatedBefore: bound(in.CreatedBefore), Ascending: in.Order == "asc", Limit: in.Limit + 1,
-	}
-	if after != nil {
-		f.After = after[0]
+		CreatedAfter: bound(in.CreatedAfter), CreatedBefore: bound(in.CreatedBefore), Ascending: in.Order == "asc", Limit: in.Limit + 1, After: after,
 	}
 	rows, err := List(ctx, a.DB, f)
 	if err != nil {
 		return nil, err
 	}
-	return httpapi.NewPage(rows, in.Limit, list, func(r Record) []string { return []string{r.ID.String()} }), nil
+	return httpapi.NewPage(rows, in.Limit, list, func(r Record) string { return r.ID.String() }), nil
 }
 
 // firstDay is before anything here was created. Ids, by which a list is bounded,

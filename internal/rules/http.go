@@ -96,19 +96,15 @@ type listIn struct {
 
 func (a *API) list(ctx context.Context, in *listIn) (*httpapi.PageOut[Rule], error) {
 	l := httpapi.List{Path: "/rules", Filters: map[string]string{"tenant": in.Tenant}}
-	after, err := l.Key(in.Cursor, 1)
+	after, err := l.Key(in.Cursor)
 	if err != nil {
 		return nil, err
 	}
-	last := ""
-	if after != nil {
-		last = after[0]
-	}
-	rows, err := list(ctx, a.DB, in.Tenant, last, in.Limit+1)
+	rows, err := list(ctx, a.DB, in.Tenant, after, in.Limit+1)
 	if err != nil {
 		return nil, err
 	}
-	return httpapi.NewPage(rows, in.Limit, l, func(r Rule) []string { return []string{r.ID.String()} }), nil
+	return httpapi.NewPage(rows, in.Limit, l, func(r Rule) string { return r.ID.String() }), nil
 }
 
 func (a *API) get(ctx context.Context, in *byID) (*ruleOut, error) {

@@ -88,19 +88,15 @@ type listIn struct {
 
 func (e *Endpoints) list(ctx context.Context, in *listIn) (*httpapi.PageOut[Endpoint], error) {
 	l := httpapi.List{Path: "/endpoints", Filters: map[string]string{"tenant": in.Tenant}}
-	after, err := l.Key(in.Cursor, 1)
+	after, err := l.Key(in.Cursor)
 	if err != nil {
 		return nil, err
 	}
-	last := ""
-	if after != nil {
-		last = after[0]
-	}
-	rows, err := list(ctx, e.DB, e.Box, in.Tenant, last, in.Limit+1)
+	rows, err := list(ctx, e.DB, e.Box, in.Tenant, after, in.Limit+1)
 	if err != nil {
 		return nil, err
 	}
-	return httpapi.NewPage(rows, in.Limit, l, func(e Endpoint) []string { return []string{e.ID.String()} }), nil
+	return httpapi.NewPage(rows, in.Limit, l, func(e Endpoint) string { return e.ID.String() }), nil
 }
 
 func (e *Endpoints) get(ctx context.Context, in *byID) (*endpointOut, error) {
