@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -29,6 +30,18 @@ func Load(t testing.TB, api *httpapi.API) *openapi3.T {
 	require.NoError(t, doc.Validate(context.Background()), "the document is not valid OpenAPI")
 	require.Equal(t, "3.1.0", doc.OpenAPI)
 	return doc
+}
+
+// Send answers a JSON request; header holds names and values in turn.
+func Send(h http.Handler, method, path, body string, header ...string) *httptest.ResponseRecorder {
+	req := httptest.NewRequest(method, path, strings.NewReader(body))
+	req.Header.Set("Content-Type", "application/json")
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	rec := httptest.NewRecorder()
+	h.ServeHTTP(rec, req)
+	return rec
 }
 
 // Handler serves the API and checks each exchange against its document. All

@@ -48,20 +48,9 @@ func serve(t *testing.T, db *pg.DB) http.Handler {
 	return contract.Handler(t, api)
 }
 
-func send(h http.Handler, method, path, body string, header ...string) *httptest.ResponseRecorder {
-	req := httptest.NewRequest(method, path, strings.NewReader(body))
-	req.Header.Set("Content-Type", "application/json")
-	for i := 0; i+1 < len(header); i += 2 {
-		req.Header.Set(header[i], header[i+1])
-	}
-	rec := httptest.NewRecorder()
-	h.ServeHTTP(rec, req)
-	return rec
-}
-
 func accept(t *testing.T, h http.Handler, body string, header ...string) events.Event {
 	t.Helper()
-	rec := send(h, http.MethodPost, "/events", body, header...)
+	rec := contract.Send(h, http.MethodPost, "/events", body, header...)
 	require.Equal(t, http.StatusCreated, rec.Code, rec.Body)
 	var e events.Event
 	require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &e))
@@ -71,7 +60,7 @@ func accept(t *testing.T, h http.Handler, body string, header ...string) events.
 func rule(t *testing.T, h http.Handler, pattern string, more ...string) rules.Rule {
 	t.Helper()
 	body := fmt.Sprintf(`{"name":"r","pattern":%s,"actions":[{"kind":"test","payload":{"a":1},"priority":1,"delay":"1h"}]%s}`, pattern, strings.Join(more, ""))
-	rec := send(h, http.MethodPost, "/rules", body)
+	rec := contract.Send(h, http.MethodPost, "/rules", body)
 	require.Equal(t, http.StatusCreated, rec.Code, rec.Body)
 	var r rules.Rule
 	require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &r))
@@ -130,7 +119,7 @@ func TestRuleHoldsInEveryProcessFromItsAnswerOn(t *testing.T) {
 		typ := fmt.Sprintf("t%d", i)
 		r := rule(t, one, `{"type":["`+typ+`"]}`)
 		require.Len(t, accept(t, two, `{"type":"`+typ+`"}`).JobIDs, 1)
-		rec := send(one, http.MethodPatch, "/rules/"+r.ID.String(), `{"enabled":false}`)
+		rec := contract.Send(one, http.MethodPatch, "/rules/"+r.ID.String(), `{"enabled":false}`)
 		require.Equal(t, http.StatusOK, rec.Code, rec.Body)
 		require.Empty(t, accept(t, two, `{"type":"`+typ+`"}`).JobIDs)
 	}
@@ -156,7 +145,7 @@ func TestFiftyAtOnceMakeOneEventAndOneSetOfJobs(t *testing.T) {
 				if request.header != "" {
 					header = []string{"Idempotency-Key", request.header}
 				}
-				answers[i] = send(processes[i%2], http.MethodPost, "/events", request.body, header...)
+				answers[i] = contract.Send(processes[i%2], http.MethodPost, "/events", request.body, header...)
 			})
 		}
 		wg.Wait()
@@ -172,7 +161,7 @@ func TestFiftyAtOnceMakeOneEventAndOneSetOfJobs(t *testing.T) {
 		require.Equal(t, before+1, count(t, db, "events"), name)
 		require.Equal(t, 2*(before+1), count(t, db, "jobs"), name)
 	}
-	other := send(processes[0], http.MethodPost, "/events", `{"type":"a","data":4,"source":"s","id":"key-3"}`)
+	other := contract.Send(processes[0], http.MethodPost, "/events", `{"type":"a","data":4,"source":"s","id":"key-3"}`)
 	require.Equal(t, 422, other.Code)
 	require.Contains(t, other.Body.String(), "idempotency_key_reused")
 }
@@ -187,10 +176,10 @@ func TestArrayIsAcceptedWholeOrNotAtAll(t *testing.T) {
 		`[{"type":"b"},{"type":"b","idempotency_key":"taken"}]`,
 		`[{"type":"a","id":"1"},{"type":"b","id":"1"}]`,
 	} {
-		require.Equal(t, 422, send(h, http.MethodPost, "/events", bad).Code, bad)
+		require.Equal(t, 422, contract.Send(h, http.MethodPost, "/events", bad).Code, bad)
 		require.Equal(t, 1, count(t, db, "events"), bad)
 	}
-	rec := send(h, http.MethodPost, "/events", `[{"type":"c"},{"type":"b"},{"type":"a","idempotency_key":"taken"}]`)
+	rec := contract.Send(h, http.MethodPost, "/events", `[{"type":"c"},{"type":"b"},{"type":"a","idempotency_key":"taken"}]`)
 	require.Equal(t, 201, rec.Code, rec.Body)
 	require.Empty(t, rec.Header().Get("Idempotency-Replayed"), "not all of it was")
 	var list struct{ Data []events.Event }
@@ -213,11 +202,11 @@ func TestBadEventsAreRefusedAndNothingIsStored(t *testing.T) {
 		`{"type":"a","data":"` + strings.Repeat("x", 1<<20) + `"}`:                              413,
 		`{"type":"a","data":` + strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000) + `}`: 400,
 	} {
-		rec := send(h, http.MethodPost, "/events", body)
+		rec := contract.Send(h, http.MethodPost, "/events", body)
 		require.Equal(t, status, rec.Code, "%.80s: %s", body, rec.Body)
 		require.Equal(t, "application/problem+json", rec.Header().Get("Content-Type"))
 	}
-	require.Equal(t, 415, send(h, http.MethodPost, "/events", `type=a`, "Content-Type", "application/x-www-form-urlencoded").Code)
+	require.Equal(t, 415, contract.Send(h, http.MethodPost, "/events", `type=a`, "Content-Type", "application/x-www-form-urlencoded").Code)
 	require.Zero(t, count(t, db, "events"))
 }
 
@@ -237,7 +226,7 @@ func TestBadRulesAreRefused(t *testing.T) {
 		`{"name":"r","pattern":{"type":["a"]},"actions":[{"kind":"no"}]}`:                                            {"/actions/0/kind"},
 		`{"name":"r","pattern":{"type":["a"]},"actions":[{"kind":"test","endpoint_id":"` + uuid.NewString() + `"}]}`: {"/actions/0/endpoint_id"},
 	} {
-		rec := send(h, http.MethodPost, "/rules", body)
+		rec := contract.Send(h, http.MethodPost, "/rules", body)
 		require.Equal(t, 422, rec.Code, rec.Body)
 		var p httpapi.Problem
 		require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &p))
@@ -253,7 +242,7 @@ func TestMistakesOfAPatchAreReportedTogether(t *testing.T) {
 	t.Parallel()
 	h := serve(t, pgtest.New(t))
 	path := "/rules/" + rule(t, h, `{"type":["a"]}`).ID.String()
-	rec := send(h, http.MethodPatch, path, `{"name":null,"pattern":{"type":"a"},"actions":[{"kind":"no"}],"nope":1}`)
+	rec := contract.Send(h, http.MethodPatch, path, `{"name":null,"pattern":{"type":"a"},"actions":[{"kind":"no"}],"nope":1}`)
 	require.Equal(t, 422, rec.Code, rec.Body)
 	var p httpapi.Problem
 	require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &p))
@@ -262,7 +251,7 @@ func TestMistakesOfAPatchAreReportedTogether(t *testing.T) {
 		got = append(got, e.Pointer)
 	}
 	require.ElementsMatch(t, []string{"/name", "/pattern/type", "/actions/0/kind", "/nope"}, got)
-	rec = send(h, http.MethodPatch, path, `{"actions":null}`)
+	rec = contract.Send(h, http.MethodPatch, path, `{"actions":null}`)
 	require.Equal(t, 422, rec.Code, rec.Body)
 	require.Len(t, accept(t, h, `{"type":"a"}`).JobIDs, 1, "the rule is as it was")
 }
@@ -288,7 +277,7 @@ func TestLostConnectionSaysWhatBecameOfTheEvent(t *testing.T) {
 			$$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN new; END $$;
 			CREATE `+constraint+` TRIGGER hang_up `+when+` FOR EACH ROW EXECUTE FUNCTION hang_up()`)
 		require.NoError(t, err)
-		rec := send(h, http.MethodPost, "/events", `{"type":"a","idempotency_key":"k"}`)
+		rec := contract.Send(h, http.MethodPost, "/events", `{"type":"a","idempotency_key":"k"}`)
 		require.Equal(t, 503, rec.Code, rec.Body)
 		var p httpapi.Problem
 		require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &p))
@@ -303,24 +292,24 @@ func TestRulesCanBeReadChangedAndDeleted(t *testing.T) {
 	for range 3 {
 		ids = append(ids, rule(t, h, `{"type":["a"]}`).ID.String())
 	}
-	rec := send(h, http.MethodGet, "/rules?limit=2", "")
+	rec := contract.Send(h, http.MethodGet, "/rules?limit=2", "")
 	var page httpapi.Page[rules.Rule]
 	require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &page))
 	require.Len(t, page.Data, 2)
-	rec = send(h, http.MethodGet, "/rules?limit=2&cursor="+page.NextCursor, "")
+	rec = contract.Send(h, http.MethodGet, "/rules?limit=2&cursor="+page.NextCursor, "")
 	require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &page))
 	require.Equal(t, ids[2], page.Data[0].ID.String())
-	rec = send(h, http.MethodPatch, "/rules/"+ids[0], `{"name":"new","pattern":{"type":["b"]}}`)
+	rec = contract.Send(h, http.MethodPatch, "/rules/"+ids[0], `{"name":"new","pattern":{"type":["b"]}}`)
 	require.Equal(t, 200, rec.Code, rec.Body)
 	require.Len(t, accept(t, h, `{"type":"b"}`).JobIDs, 1)
-	require.Equal(t, 422, send(h, http.MethodPatch, "/rules/"+ids[0], `{"nam":"x"}`).Code)
-	require.Equal(t, 204, send(h, http.MethodDelete, "/rules/"+ids[0], "").Code)
-	require.Equal(t, 404, send(h, http.MethodDelete, "/rules/"+ids[0], "").Code)
-	require.Equal(t, 404, send(h, http.MethodGet, "/rules/"+ids[0], "").Code)
-	require.Equal(t, 404, send(h, http.MethodPatch, "/rules/"+ids[0], `{"name":"x"}`).Code)
+	require.Equal(t, 422, contract.Send(h, http.MethodPatch, "/rules/"+ids[0], `{"nam":"x"}`).Code)
+	require.Equal(t, 204, contract.Send(h, http.MethodDelete, "/rules/"+ids[0], "").Code)
+	require.Equal(t, 404, contract.Send(h, http.MethodDelete, "/rules/"+ids[0], "").Code)
+	require.Equal(t, 404, contract.Send(h, http.MethodGet, "/rules/"+ids[0], "").Code)
+	require.Equal(t, 404, contract.Send(h, http.MethodPatch, "/rules/"+ids[0], `{"name":"x"}`).Code)
 	require.Empty(t, accept(t, h, `{"type":"b"}`).JobIDs)
 	for _, bad := range []string{"tenant=%00", "tenant=%ff", "tenant=nosuch;x", "bogus=1"} {
-		rec = send(h, http.MethodGet, "/rules?"+bad, "")
+		rec = contract.Send(h, http.MethodGet, "/rules?"+bad, "")
 		require.Equal(t, 422, rec.Code, bad)
 		require.Contains(t, rec.Body.String(), `"pointer":"/query/`+strings.Split(bad, "=")[0]+`"`)
 	}

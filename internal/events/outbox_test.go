@@ -15,6 +15,7 @@ import (
 	"github.com/lib/pq"
 	"github.com/stretchr/testify/require"
 
+	"github.com/signalstack/signalstack/internal/contract"
 	"github.com/signalstack/signalstack/internal/events"
 	"github.com/signalstack/signalstack/internal/pg"
 	"github.com/signalstack/signalstack/internal/pgtest"
@@ -215,7 +216,7 @@ func TestKeysOfEventsFromSQLAreThoseOfTheAPI(t *testing.T) {
 	require.Equal(t, 1, count(t, db, "events WHERE source = 'of another'"))
 	require.Equal(t, 1, count(t, db, "events WHERE source = 'race'"))
 	require.Equal(t, 5, count(t, db, "jobs"))
-	require.Equal(t, 422, send(h, "POST", "/events", `{"type":"a","idempotency_key":"twice"}`).Code)
+	require.Equal(t, 422, contract.Send(h, "POST", "/events", `{"type":"a","idempotency_key":"twice"}`).Code)
 }
 
 func TestSendEventRefusesWhatTheAPIRefuses(t *testing.T) {

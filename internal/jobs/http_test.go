@@ -61,17 +61,6 @@ func serve(t *testing.T, db *pg.DB) http.Handler {
 	return contract.Handler(t, api)
 }
 
-func send(h http.Handler, method, path, body string, header ...string) *httptest.ResponseRecorder {
-	req := httptest.NewRequest(method, path, strings.NewReader(body))
-	req.Header.Set("Content-Type", "application/json")
-	for i := 0; i+1 < len(header); i += 2 {
-		req.Header.Set(header[i], header[i+1])
-	}
-	rec := httptest.NewRecorder()
-	h.ServeHTTP(rec, req)
-	return rec
-}
-
 func decode[T any](t *testing.T, rec *httptest.ResponseRecorder, status int) T {
 	t.Helper()
 	require.Equal(t, status, rec.Code, rec.Body)
@@ -92,11 +81,11 @@ func TestCreatedJobIsShownAsItWasAnswered(t *testing.T) {
 	f := newFront(t)
 	body := `{"kind":"test","payload":{"n":9007199254740993,"n":1e400},"queue":"mail","priority":1,"delay":"1h","max_attempts":3,
 		"timeout":"2s","retry":{"strategy":"ladder","ladder":["5s"]},"ordering_key":"k'; DROP TABLE jobs; --","tenant":"acme"}`
-	rec := send(f.handler, http.MethodPost, "/jobs", body)
+	rec := contract.Send(f.handler, http.MethodPost, "/jobs", body)
 	made := decode[jobs.Detailed](t, rec, http.StatusCreated)
 	require.Equal(t, queue.Scheduled, made.State)
 	require.Equal(t, `{"n":9007199254740993,"n":1e400}`, string(made.Payload))
-	got := send(f.handler, http.MethodGet, "/jobs/"+made.ID.String(), "")
+	got := contract.Send(f.handler, http.MethodGet, "/jobs/"+made.ID.String(), "")
 	require.JSONEq(t, strings.ReplaceAll(rec.Body.String(), "1e400", "1"), strings.ReplaceAll(got.Body.String(), "1e400", "1"))
 	shown := decode[jobs.Detailed](t, got, http.StatusOK)
 	require.Equal(t, "k'; DROP TABLE jobs; --", shown.OrderingKey)
@@ -107,7 +96,7 @@ func TestCreatedJobIsShownAsItWasAnswered(t *testing.T) {
 func TestPastRunAtRunsNow(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)
-	made := decode[jobs.Detailed](t, send(f.handler, http.MethodPost, "/jobs", `{"kind":"test","run_at":"2001-01-01T00:00:00+02:00"}`), http.StatusCreated)
+	made := decode[jobs.Detailed](t, contract.Send(f.handler, http.MethodPost, "/jobs", `{"kind":"test","run_at":"2001-01-01T00:00:00+02:00"}`), http.StatusCreated)
 	require.Equal(t, queue.Pending, made.State)
 	got := claimAll(t, f.db)
 	require.Len(t, got, 1)
@@ -148,7 +137,7 @@ func TestBadJobsAreRefusedWithEveryMistakeAndNothingIsStored(t *testing.T) {
 		`[{"kind":"test"},{"kind":7}]`:                                                        {"/1/kind"},
 		`[{"kind":"test","idempotency_key":"k"},{"kind":"test","idempotency_key":"k"}]`:       {"/1"},
 	} {
-		p := decode[httpapi.Problem](t, send(f.handler, http.MethodPost, "/jobs", body), http.StatusUnprocessableEntity)
+		p := decode[httpapi.Problem](t, contract.Send(f.handler, http.MethodPost, "/jobs", body), http.StatusUnprocessableEntity)
 		var got []string
 		for _, e := range p.Errors {
 			got = append(got, e.Pointer)
@@ -162,22 +151,22 @@ func TestKeyMakesARequestSafeToSendAgain(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)
 	body := `{"kind":"test","payload":1}`
-	first := send(f.handler, http.MethodPost, "/jobs", body, "Idempotency-Key", "k1")
+	first := contract.Send(f.handler, http.MethodPost, "/jobs", body, "Idempotency-Key", "k1")
 	require.Equal(t, http.StatusCreated, first.Code, first.Body)
 	require.Empty(t, first.Header().Get("Idempotency-Replayed"))
 	for _, key := range []string{"k1", `"k1"`} {
-		again := send(f.handler, http.MethodPost, "/jobs", body, "Idempotency-Key", key)
+		again := contract.Send(f.handler, http.MethodPost, "/jobs", body, "Idempotency-Key", key)
 		require.Equal(t, http.StatusCreated, again.Code)
 		require.Equal(t, "true", again.Header().Get("Idempotency-Replayed"))
 		require.Equal(t, first.Body.String(), again.Body.String(), "byte for byte")
 	}
-	other := decode[httpapi.Problem](t, send(f.handler, http.MethodPost, "/jobs", `{"kind":"test","payload":2}`, "Idempotency-Key", "k1"), 422)
+	other := decode[httpapi.Problem](t, contract.Send(f.handler, http.MethodPost, "/jobs", `{"kind":"test","payload":2}`, "Idempotency-Key", "k1"), 422)
 	require.Equal(t, "idempotency_key_reused", other.Code)
 	require.Equal(t, 1, f.jobsStored(t))
 
-	tenant := send(f.handler, http.MethodPost, "/jobs", `{"kind":"test","payload":2,"tenant":"acme"}`, "Idempotency-Key", "k1")
+	tenant := contract.Send(f.handler, http.MethodPost, "/jobs", `{"kind":"test","payload":2,"tenant":"acme"}`, "Idempotency-Key", "k1")
 	require.Equal(t, http.StatusCreated, tenant.Code, "another tenant has keys of its own")
-	require.Equal(t, 422, send(f.handler, http.MethodPost, "/jobs", `{"kind":"test","idempotency_key":"a"}`, "Idempotency-Key", "b").Code)
+	require.Equal(t, 422, contract.Send(f.handler, http.MethodPost, "/jobs", `{"kind":"test","idempotency_key":"a"}`, "Idempotency-Key", "b").Code)
 	require.Equal(t, 2, f.jobsStored(t))
 }
 
@@ -185,7 +174,7 @@ func TestEmptyKeyIsAMistakeOfTheSender(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)
 	for _, key := range []string{"", `""`} {
-		p := decode[httpapi.Problem](t, send(f.handler, http.MethodPost, "/jobs", `{"kind":"test"}`, "Idempotency-Key", key), 422)
+		p := decode[httpapi.Problem](t, contract.Send(f.handler, http.MethodPost, "/jobs", `{"kind":"test"}`, "Idempotency-Key", key), 422)
 		require.Equal(t, "/header/Idempotency-Key", p.Errors[0].Pointer)
 	}
 	require.Zero(t, f.jobsStored(t))
@@ -194,10 +183,10 @@ func TestEmptyKeyIsAMistakeOfTheSender(t *testing.T) {
 func TestExpiredKeyIsFree(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)
-	require.Equal(t, 201, send(f.handler, http.MethodPost, "/jobs", `{"kind":"test","payload":1}`, "Idempotency-Key", "k").Code)
+	require.Equal(t, 201, contract.Send(f.handler, http.MethodPost, "/jobs", `{"kind":"test","payload":1}`, "Idempotency-Key", "k").Code)
 	_, err := f.db.ExecContext(t.Context(), `UPDATE signalstack.idempotency_keys SET expires_at = now() - interval '1 second'`)
 	require.NoError(t, err)
-	rec := send(f.handler, http.MethodPost, "/jobs", `{"kind":"test","payload":2}`, "Idempotency-Key", "k")
+	rec := contract.Send(f.handler, http.MethodPost, "/jobs", `{"kind":"test","payload":2}`, "Idempotency-Key", "k")
 	require.Equal(t, 201, rec.Code, rec.Body)
 	require.Empty(t, rec.Header().Get("Idempotency-Replayed"))
 	require.Equal(t, 2, f.jobsStored(t))
@@ -212,7 +201,7 @@ func TestFiftyAtOnceMakeOneJob(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range answers {
 		wg.Go(func() {
-			answers[i] = send(fronts[i%2], http.MethodPost, "/jobs", `{"kind":"test","idempotency_key":"same"}`)
+			answers[i] = contract.Send(fronts[i%2], http.MethodPost, "/jobs", `{"kind":"test","idempotency_key":"same"}`)
 		})
 	}
 	wg.Wait()
@@ -233,13 +222,13 @@ func TestArrayIsCreatedWholeInOrder(t *testing.T) {
 	f := newFront(t)
 	type list struct{ Data []jobs.Detailed }
 	body := `[{"kind":"test","payload":0},{"kind":"test","payload":1},{"kind":"test","payload":2}]`
-	rec := send(f.handler, http.MethodPost, "/jobs", body, "Idempotency-Key", "batch")
+	rec := contract.Send(f.handler, http.MethodPost, "/jobs", body, "Idempotency-Key", "batch")
 	made := decode[list](t, rec, http.StatusCreated)
 	require.Len(t, made.Data, 3)
 	for i, j := range made.Data {
 		require.Equal(t, fmt.Sprint(i), string(j.Payload))
 	}
-	again := send(f.handler, http.MethodPost, "/jobs", body, "Idempotency-Key", "batch")
+	again := contract.Send(f.handler, http.MethodPost, "/jobs", body, "Idempotency-Key", "batch")
 	require.Equal(t, rec.Body.String(), again.Body.String())
 	require.Equal(t, "true", again.Header().Get("Idempotency-Replayed"))
 	require.Equal(t, 3, f.jobsStored(t))
@@ -251,7 +240,7 @@ func TestListFiltersAndPages(t *testing.T) {
 	var all []string
 	for i := range 7 {
 		body := fmt.Sprintf(`{"kind":"test","queue":"q%d","tenant":"t%d","delay":"%dh"}`, i%2, i%3, i/4)
-		all = append(all, decode[jobs.Detailed](t, send(f.handler, http.MethodPost, "/jobs", body), 201).ID.String())
+		all = append(all, decode[jobs.Detailed](t, contract.Send(f.handler, http.MethodPost, "/jobs", body), 201).ID.String())
 	}
 	require.Equal(t, all, f.list(t, "/jobs?order=asc&limit=2"))
 	newest := slices.Clone(all)
@@ -268,7 +257,7 @@ func TestListFiltersAndPages(t *testing.T) {
 	require.Empty(t, f.list(t, "/jobs?created_before=0001-01-01T00:00:00Z"), "no time is none")
 	require.Len(t, f.list(t, "/jobs?created_after=0001-01-01T00:00:00Z&limit=2"), 7)
 	for _, bad := range []string{"limit=0", "limit=x", "state=gone", "event_id=7", "created_after=now", "order=up", "cursor=abc", "tenant=%00", "kind=%ff", "queue=a%0a", "tenant=nosuch;x", "State=failed", "event_id=urn:uuid:" + uuid.NewString()} {
-		rec := send(f.handler, http.MethodGet, "/jobs?"+bad, "")
+		rec := contract.Send(f.handler, http.MethodGet, "/jobs?"+bad, "")
 		require.Contains(t, []int{400, 422}, rec.Code, "%s: %s", bad, rec.Body)
 	}
 }
@@ -278,7 +267,7 @@ func (f *front) list(t *testing.T, path string) []string {
 	t.Helper()
 	var ids []string
 	for path != "" {
-		rec := send(f.handler, http.MethodGet, path, "")
+		rec := contract.Send(f.handler, http.MethodGet, path, "")
 		page := decode[httpapi.Page[jobs.Record]](t, rec, 200)
 		for _, j := range page.Data {
 			ids = append(ids, j.ID.String())
@@ -295,7 +284,7 @@ func TestListByFinalState(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)
 	for range 3 {
-		require.Equal(t, 201, send(f.handler, http.MethodPost, "/jobs", `{"kind":"test"}`).Code)
+		require.Equal(t, 201, contract.Send(f.handler, http.MethodPost, "/jobs", `{"kind":"test"}`).Code)
 	}
 	claimed, err := queue.NewClaimer(f.db, "default", uuid.New(), time.Minute, 0).Claim(t.Context(), 3)
 	require.NoError(t, err)
@@ -313,12 +302,12 @@ func TestListByFinalState(t *testing.T) {
 func TestUnknownAndMalformedIDs(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)
-	require.Equal(t, 404, send(f.handler, http.MethodGet, "/jobs/"+uuid.NewString(), "").Code)
+	require.Equal(t, 404, contract.Send(f.handler, http.MethodGet, "/jobs/"+uuid.NewString(), "").Code)
 	for _, id := range []string{"7", "urn:uuid:" + uuid.NewString(), "%7B" + uuid.NewString() + "%7D"} {
-		p := decode[httpapi.Problem](t, send(f.handler, http.MethodGet, "/jobs/"+id, ""), 422)
+		p := decode[httpapi.Problem](t, contract.Send(f.handler, http.MethodGet, "/jobs/"+id, ""), 422)
 		require.Equal(t, "invalid_parameter", p.Code)
 		require.Equal(t, "/path/id", p.Errors[0].Pointer)
 	}
-	require.Equal(t, 422, send(f.handler, http.MethodGet, "/jobs/'%20OR%201=1", "").Code)
-	require.Equal(t, 405, send(f.handler, http.MethodDelete, "/jobs", "").Code)
+	require.Equal(t, 422, contract.Send(f.handler, http.MethodGet, "/jobs/'%20OR%201=1", "").Code)
+	require.Equal(t, 405, contract.Send(f.handler, http.MethodDelete, "/jobs", "").Code)
 }

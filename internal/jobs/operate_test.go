@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/signalstack/signalstack/internal/contract"
 	"github.com/signalstack/signalstack/internal/httpapi"
 	"github.com/signalstack/signalstack/internal/jobs"
 	"github.com/signalstack/signalstack/internal/pg"
@@ -20,12 +21,12 @@ import (
 
 func (f *front) job(t *testing.T, status int, method, path, body string) jobs.Detailed {
 	t.Helper()
-	return decode[jobs.Detailed](t, send(f.handler, method, path, body), status)
+	return decode[jobs.Detailed](t, contract.Send(f.handler, method, path, body), status)
 }
 
 func (f *front) code(t *testing.T, status int, method, path, body string) string {
 	t.Helper()
-	return decode[httpapi.Problem](t, send(f.handler, method, path, body), status).Code
+	return decode[httpapi.Problem](t, contract.Send(f.handler, method, path, body), status).Code
 }
 
 func TestOperatorsCancelRetryAndChangeJobs(t *testing.T) {
@@ -52,10 +53,10 @@ func TestOperatorsCancelRetryAndChangeJobs(t *testing.T) {
 	require.Equal(t, queue.Running, running.State, "its worker is asked")
 	require.Equal(t, "job_running", f.code(t, 409, http.MethodPatch, path, `{"priority":1}`))
 	for _, bad := range []string{`{"priority":5}`, `{"run_at":"soon"}`, `{"run_at":"2999-01-01T00:00:00Z"}`, `{"queue":"x"}`} {
-		require.Equal(t, 422, send(f.handler, http.MethodPatch, path, bad).Code, bad)
+		require.Equal(t, 422, contract.Send(f.handler, http.MethodPatch, path, bad).Code, bad)
 	}
-	require.Equal(t, 404, send(f.handler, http.MethodPost, "/jobs/"+uuid.NewString()+"/cancel", "").Code)
-	require.Equal(t, 404, send(f.handler, http.MethodPost, "/jobs/"+uuid.NewString()+"/retry", "").Code)
+	require.Equal(t, 404, contract.Send(f.handler, http.MethodPost, "/jobs/"+uuid.NewString()+"/cancel", "").Code)
+	require.Equal(t, 404, contract.Send(f.handler, http.MethodPost, "/jobs/"+uuid.NewString()+"/retry", "").Code)
 }
 
 func TestUniqueJobKeepsTheOneThatStands(t *testing.T) {
@@ -107,7 +108,7 @@ func TestFiftyUniqueAtOnceMakeOneJob(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range ids {
 		wg.Go(func() {
-			rec := send(fronts[i%2], http.MethodPost, "/jobs", `{"kind":"test","unique":{"key":"same"}}`)
+			rec := contract.Send(fronts[i%2], http.MethodPost, "/jobs", `{"kind":"test","unique":{"key":"same"}}`)
 			var j jobs.Detailed
 			if rec.Code == 201 && json.Unmarshal(rec.Body.Bytes(), &j) == nil {
 				ids[i] = j.ID
@@ -119,9 +120,9 @@ func TestFiftyUniqueAtOnceMakeOneJob(t *testing.T) {
 		require.Equal(t, ids[0], id)
 	}
 	require.Equal(t, 1, f.jobsStored(t))
-	require.Equal(t, 422, send(f.handler, http.MethodPost, "/jobs", `[{"kind":"test","unique":{"key":"a"}},{"kind":"test","unique":{"key":"a"}}]`).Code)
+	require.Equal(t, 422, contract.Send(f.handler, http.MethodPost, "/jobs", `[{"kind":"test","unique":{"key":"a"}},{"kind":"test","unique":{"key":"a"}}]`).Code)
 	for _, bad := range []string{`{"key":""}`, `{"key":"a","mode":"maybe"}`, `{"key":"a","states":["gone"]}`, `{"key":"a\u0000"}`} {
-		require.Equal(t, 422, send(f.handler, http.MethodPost, "/jobs", `{"kind":"test","unique":`+bad+`}`).Code, bad)
+		require.Equal(t, 422, contract.Send(f.handler, http.MethodPost, "/jobs", `{"kind":"test","unique":`+bad+`}`).Code, bad)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -16,7 +15,6 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/signalstack/signalstack/internal/analytics"
-	"github.com/signalstack/signalstack/internal/fault"
 	"github.com/signalstack/signalstack/internal/pg"
 	"github.com/signalstack/signalstack/internal/queue"
 )
@@ -53,42 +51,6 @@ func TestEngineDoesWhatItsModelDoes(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, broken)
 	})
-}
-
-// place is where a job stands in the model.
-type place string
-
-const (
-	ready     place = "ready"
-	scheduled place = "scheduled"
-	running   place = "running"
-	blocked   place = "blocked" // by an earlier job of its ordering key
-	ended     place = "ended"
-)
-
-// standing is what the model and the database must agree on.
-type standing struct {
-	Place    place       `db:"place"`
-	State    queue.State `db:"state"` // the newest attempt's, of an ended job
-	Attempt  int         `db:"attempt"`
-	Lease    int64       `db:"lease"`
-	Priority int         `db:"priority"`
-	Wanted   bool        `db:"wanted"` // somebody wants it canceled
-}
-
-// modelJob is a job in the model.
-type modelJob struct {
-	standing
-	queue.NewJob
-	later   bool // its run_at, while it is blocked, is in the future
-	crashes int
-	expired bool // its lease has run out
-}
-
-// modelControl is what an operator has set, and what of a rate is used up.
-type modelControl struct {
-	queue.Control
-	used int
 }
 
 // machine is a run: the database, three workers and the model.
@@ -193,44 +155,6 @@ func (m *machine) enqueue(t *rapid.T) {
 	}
 }
 
-// begin makes a job wait, in its turn.
-func (m *machine) begin(j *modelJob) {
-	j.State, j.Attempt, j.Place = "", 0, blocked
-	if j.OrderingKey == "" {
-		j.wait(j.later)
-		return
-	}
-	m.order[j.OrderingKey] = append(m.order[j.OrderingKey], j.ID)
-	m.advance(j.OrderingKey)
-}
-
-func (m *machine) advance(key string) {
-	if len(m.order[key]) > 0 {
-		if first := m.jobs[m.order[key][0]]; first.Place == blocked {
-			first.wait(first.later)
-		}
-	}
-}
-
-func (j *modelJob) wait(later bool) {
-	j.expired = false
-	if j.Place = ready; later {
-		j.Place = scheduled
-	}
-}
-
-func (j *modelJob) waits() bool {
-	return j.Place == ready || j.Place == scheduled || j.Place == blocked
-}
-
-// end ends a job and lets the next of its ordering key come.
-func (m *machine) end(j *modelJob, state queue.State) {
-	j.Place, j.State, j.Wanted, j.expired = ended, state, false, false
-	key := j.OrderingKey
-	m.order[key] = slices.DeleteFunc(m.order[key], func(id uuid.UUID) bool { return id == j.ID })
-	m.advance(key)
-}
-
 // inTx runs a transaction that must not fail.
 func (m *machine) inTx(t *rapid.T, f func(*sqlx.Tx) error) {
 	t.Helper()
@@ -310,42 +234,6 @@ func (m *machine) claimed(t *rapid.T, c queue.Claimed) {
 	}
 }
 
-// claimable is how many jobs the limits let a worker have now.
-func (m *machine) claimable() int {
-	due, at := map[string]int{}, map[string]int{}
-	for _, j := range m.jobs {
-		if j.Place == ready {
-			due[j.Lane()]++
-		}
-		if j.Place == running {
-			at[j.Lane()]++
-			at[""]++
-		}
-	}
-	sum := 0
-	for lane, n := range due {
-		sum += m.controls[lane].room(n, at[lane])
-	}
-	return m.controls[""].room(sum, at[""])
-}
-
-// room is how many of n jobs may be claimed when so many run.
-func (c *modelControl) room(n, running int) int {
-	if c == nil {
-		return n
-	}
-	if c.Paused {
-		return 0
-	}
-	if c.MaxRunning != nil {
-		n = min(n, *c.MaxRunning-running)
-	}
-	if c.Rate != nil {
-		n = min(n, *c.Burst-c.used)
-	}
-	return max(n, 0)
-}
-
 // waiting is a row of ready.
 type waiting struct {
 	ID       uuid.UUID `db:"job_id"`
@@ -385,12 +273,6 @@ func (m *machine) checkTurn(t *rapid.T, lines map[string][]waiting, jobs []queue
 		byPriority = byPriority && firstAre(line, ids)
 	}
 	require.True(t, byAge || byPriority, "claimed out of turn")
-}
-
-// current says whether a claim still holds.
-func (m *machine) current(c queue.Claimed) bool {
-	j := m.jobs[c.ID]
-	return j.Place == running && j.Lease == c.Lease
 }
 
 // drawClaims draws some claims, of those that hold or of all that were ever made.
@@ -451,23 +333,6 @@ func (m *machine) settle(t *rapid.T) {
 		return err
 	})
 	require.Equal(t, want, got)
-}
-
-// settled is the model's end of a claim.
-func (m *machine) settled(j *modelJob, s queue.Settlement) queue.State {
-	switch {
-	case s.State.Final():
-		m.end(j, s.State)
-		return s.State
-	case j.Wanted:
-		m.end(j, queue.Canceled)
-		return queue.Canceled
-	}
-	if s.State == queue.Released {
-		j.Attempt--
-	}
-	j.wait(s.Delay > 0)
-	return s.State
 }
 
 // settleAndCount settles as the runner does, with the facts in the same
@@ -575,201 +440,4 @@ func (m *machine) releaseOrphans(t *rapid.T) {
 	n, err := queue.ReleaseOrphans(t.Context(), m.db, worker, known)
 	require.NoError(t, err)
 	require.Equal(t, forgotten, n)
-}
-
-// drawJob draws any job, the newer the likelier.
-func (m *machine) drawJob(t *rapid.T) *modelJob {
-	if len(m.ids) == 0 {
-		t.Skip("no jobs")
-	}
-	n := rapid.IntRange(0, min(len(m.ids), 15)-1).Draw(t, "job")
-	return m.jobs[m.ids[len(m.ids)-1-n]]
-}
-
-func (m *machine) cancel(t *rapid.T) {
-	j := m.drawJob(t)
-	state, err := queue.Cancel(t.Context(), m.db, j.ID)
-	switch {
-	case j.waits():
-		require.NoError(t, err)
-		require.Equal(t, queue.Canceled, state)
-		m.canceled(j)
-	case j.Place == running:
-		require.NoError(t, err)
-		require.Equal(t, queue.Running, state)
-		j.Wanted = true
-	default:
-		requireConflict(t, err, "job_ended")
-	}
-}
-
-// canceled ends a job that waits; its lease is one that no worker had.
-func (m *machine) canceled(j *modelJob) {
-	j.Lease++
-	m.end(j, queue.Canceled)
-}
-
-func requireConflict(t *rapid.T, err error, code string) {
-	t.Helper()
-	f := fault.As(err)
-	require.NotNil(t, f, "%v", err)
-	require.Equal(t, fault.Conflict, f.Kind)
-	require.Equal(t, code, f.Code)
-}
-
-// sweep carries out the cancels that came as their job left its worker.
-func (m *machine) sweep(t *rapid.T) {
-	require.NoError(t, m.sweeper.Pass(t.Context()))
-	for _, j := range m.jobs {
-		if j.Wanted && j.Place != running {
-			m.canceled(j)
-		}
-	}
-}
-
-func (m *machine) takeUp(t *rapid.T) {
-	j := m.drawJob(t)
-	err := queue.Retry(t.Context(), m.db, j.ID)
-	if j.Place != ended {
-		requireConflict(t, err, "job_not_ended")
-		return
-	}
-	require.NoError(t, err)
-	j.later, j.standing.Priority, j.crashes = false, j.NewJob.Priority, 0
-	m.begin(j)
-}
-
-func (m *machine) change(t *rapid.T) {
-	j := m.drawJob(t)
-	var c queue.Change
-	if rapid.Bool().Draw(t, "its priority") {
-		c.Priority = number(rapid.IntRange(queue.HighestPriority, queue.LowestPriority).Draw(t, "priority"))
-	}
-	later := rapid.Bool().Draw(t, "later")
-	if rapid.Bool().Draw(t, "its time") {
-		c.RunAt = number(time.Now().Add(-time.Hour))
-		if later {
-			c.RunAt = number(time.Now().Add(time.Hour))
-		}
-	}
-	err := c.Apply(t.Context(), m.db, j.ID)
-	switch {
-	case j.Place == running:
-		requireConflict(t, err, "job_running")
-		return
-	case j.Place == ended:
-		requireConflict(t, err, "job_ended")
-		return
-	}
-	require.NoError(t, err)
-	if c.Priority != nil {
-		j.standing.Priority = *c.Priority
-	}
-	if c.RunAt != nil {
-		j.later = later
-		if j.Place != blocked {
-			j.wait(later)
-		}
-	}
-}
-
-// promote lets the time of some scheduled jobs come.
-func (m *machine) promote(t *rapid.T) {
-	for _, id := range m.ids {
-		j := m.jobs[id]
-		if j.Place != scheduled || rapid.Bool().Draw(t, "not yet") {
-			continue
-		}
-		_, err := m.db.ExecContext(t.Context(), `UPDATE signalstack.scheduled SET run_at = now() WHERE job_id = $1`, id)
-		require.NoError(t, err)
-		j.wait(false)
-	}
-	require.NoError(t, m.promoter.Pass(t.Context()))
-}
-
-// control pauses or resumes the queue, or limits it or one of its lanes.
-func (m *machine) control(t *rapid.T) {
-	c := queue.Control{Queue: "default", Weight: rapid.IntRange(1, 3).Draw(t, "weight"), Lane: rapid.SampledFrom([]string{
-		"", "default", "default#x", "default#y",
-	}).Draw(t, "lane")}
-	if c.Lane == "" {
-		c.Weight, c.Paused = 1, rapid.IntRange(0, 3).Draw(t, "paused") == 0
-	}
-	if rapid.Bool().Draw(t, "limited") {
-		c.MaxRunning = number(rapid.IntRange(1, 4).Draw(t, "most"))
-	}
-	if rapid.IntRange(0, 2).Draw(t, "rated") == 0 {
-		// So slow that nothing comes back within a run.
-		c.Rate, c.PeriodMS = number(1), number(time.Hour.Milliseconds())
-		c.Burst = number(rapid.IntRange(1, 6).Draw(t, "burst"))
-	}
-	require.NoError(t, queue.SetControl(t.Context(), m.db, c))
-	used := 0
-	if before := m.controls[c.Lane]; before != nil && before.Rate != nil && c.Rate != nil {
-		used = before.used
-	}
-	m.controls[c.Lane] = &modelControl{Control: c, used: used}
-	maps.DeleteFunc(m.controls, func(_ string, c *modelControl) bool {
-		return !c.Paused && c.Weight == 1 && c.MaxRunning == nil && c.Rate == nil
-	})
-}
-
-// What the machine found, or what its model said of the code, each in few steps.
-
-func TestLimitOfTheQueueStarvesNoLane(t *testing.T) {
-	t.Parallel()
-	db := newDB(t)
-	c := lazy(db)
-	limit(t, db, queue.Control{MaxRunning: number(1)}, c)
-	enqueue(t, db, of("busy", 20)...)
-	enqueue(t, db, of("shy", 1)...)
-	for turn := range 3 {
-		got := claim(t, c, 10)
-		require.Len(t, got, 1)
-		if got[0].Tenant == "shy" {
-			return
-		}
-		require.Empty(t, claim(t, c, 10), "the limit, in turn %d", turn)
-		end(t, db, got[0], queue.Succeeded)
-		c.Hear(queue.Notice{Kind: queue.NoticeReady, Queue: "default", Lanes: []string{"busy"}, At: time.Now()}) // a free place
-	}
-	require.Fail(t, "one lane had every turn")
-}
-
-func TestChangedRateHoldsAtOnce(t *testing.T) {
-	t.Parallel()
-	for name, lane := range map[string]string{"lane": "limited", "queue": ""} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			db := newDB(t)
-			c := lazy(db)
-			limit(t, db, queue.Control{Lane: lane, Rate: number(1), PeriodMS: number(time.Hour.Milliseconds()), Burst: number(1)}, c)
-			enqueue(t, db, of("limited", 3)...)
-			require.Len(t, claim(t, c, 10), 1)
-			require.Empty(t, claim(t, c, 10))
-			limit(t, db, queue.Control{Lane: lane}, c)
-			require.Zero(t, c.Wait(time.Hour), "nothing is waited for that is no more")
-			require.Len(t, claim(t, c, 10), 2)
-		})
-	}
-}
-
-// A cancel that came as its job left its worker is carried out once, by whoever
-// comes first.
-func TestCancelOfAJobThatWaitsAgainLeavesNothingBehind(t *testing.T) {
-	t.Parallel()
-	db := newDB(t)
-	enqueue(t, db, newJob())
-	c := claimer(db)
-	job := claim(t, c, 1)[0]
-	_, err := queue.Cancel(t.Context(), db, job.ID)
-	require.NoError(t, err)
-	_, err = queue.ReleaseOrphans(t.Context(), db, c.Worker, nil)
-	require.NoError(t, err)
-	state, err := queue.Cancel(t.Context(), db, job.ID)
-	require.NoError(t, err)
-	require.Equal(t, queue.Canceled, state)
-	require.NoError(t, queue.Retry(t.Context(), db, job.ID))
-	require.NoError(t, (&queue.CancelSweeper{DB: db, Log: discard()}).Pass(t.Context()))
-	require.Equal(t, 1, count(t, db, "ready"), "what was taken up again is not canceled by what was wanted before")
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -47,17 +46,9 @@ func serve(t *testing.T, db *pg.DB) http.Handler {
 	return contract.Handler(t, api)
 }
 
-func send(h http.Handler, method, path, body string) *httptest.ResponseRecorder {
-	req := httptest.NewRequest(method, path, strings.NewReader(body))
-	req.Header.Set("Content-Type", "application/json")
-	rec := httptest.NewRecorder()
-	h.ServeHTTP(rec, req)
-	return rec
-}
-
 func create(t *testing.T, h http.Handler, body string) rules.Rule {
 	t.Helper()
-	rec := send(h, http.MethodPost, "/rules", body)
+	rec := contract.Send(h, http.MethodPost, "/rules", body)
 	require.Equal(t, http.StatusCreated, rec.Code, rec.Body)
 	var r rules.Rule
 	require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &r))
@@ -125,7 +116,7 @@ func TestEndpointOfAnActionMustBeTheTenantsOwn(t *testing.T) {
 		`{"kind":"test","retry":{"strategy":"ladder"}}`:                         "/actions/0/retry/ladder",
 		`{"kind":"test","delay":"1 day"}`:                                       "/actions/0/delay",
 	} {
-		rec := send(h, http.MethodPost, "/rules", rule(action))
+		rec := contract.Send(h, http.MethodPost, "/rules", rule(action))
 		require.Equal(t, 422, rec.Code, "%s: %s", action, rec.Body)
 		require.Contains(t, rec.Body.String(), `"pointer":"`+pointer+`"`, action)
 	}
@@ -173,7 +164,7 @@ func TestStoredActionsNeverKeepAnEventOut(t *testing.T) {
 		require.Len(t, jobs, made, actions)
 		require.NoError(t, queue.EnsurePartitions(t.Context(), db, time.Now()), actions)
 		require.NoError(t, queue.Enqueue(t.Context(), db, jobs), actions)
-		require.Equal(t, 204, send(h, http.MethodDelete, "/rules/"+id.String(), "").Code)
+		require.Equal(t, 204, contract.Send(h, http.MethodDelete, "/rules/"+id.String(), "").Code)
 	}
 }
 
@@ -187,7 +178,7 @@ func TestAbsentDatabaseIsToldByWhatWasAsked(t *testing.T) {
 		http.MethodGet:  "The database does not answer. Try again.",
 		http.MethodPost: "The database does not answer. Nothing was stored. Try again.",
 	} {
-		rec := send(h, method, "/rules", `{"name":"r","pattern":{"type":["a"]},"actions":[{"kind":"test"}]}`)
+		rec := contract.Send(h, method, "/rules", `{"name":"r","pattern":{"type":["a"]},"actions":[{"kind":"test"}]}`)
 		require.Equal(t, 503, rec.Code, rec.Body)
 		require.Contains(t, rec.Body.String(), `"detail":"`+want+`"`)
 	}
