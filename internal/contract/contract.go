@@ -34,7 +34,7 @@ func Load(t testing.TB, api *httpapi.API) *openapi3.T {
 
 // Send answers a JSON request; header holds names and values in turn.
 func Send(h http.Handler, method, path, body string, header ...string) *httptest.ResponseRecorder {
-	req := httptest.NewRequest(method, path, strings.NewReader(body))
+	req := httptest.NewRequestWithContext(context.Background(), method, path, strings.NewReader(body))
 	req.Header.Set("Content-Type", "application/json")
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
