@@ -36,13 +36,7 @@ func stopOrphan(ctx context.Context, cluster string, log *slog.Logger) error {
 	}
 	switch line := commandLine(pid); {
 	case !serves(line, cluster):
-		// The process is gone, or its number belongs to another one by now, which
-		// would keep PostgreSQL from starting for ever. Should a server's remains
-		// still use the data, PostgreSQL finds their shared memory and refuses.
-		if err := os.Remove(pidFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove a stale pid file: %w", err)
-		}
-		return nil
+		return removeStale(pidFile)
 	case !strings.Contains(line, "cluster_name="+clusterName):
 		return fmt.Errorf("a PostgreSQL that signalstack did not start (process %d) serves %s: stop it, or choose other data with --data-dir", pid, cluster)
 	}
@@ -55,11 +49,26 @@ func stopOrphan(ctx context.Context, cluster string, log *slog.Logger) error {
 			return fmt.Errorf("stop an earlier private PostgreSQL (process %d): %w", pid, err)
 		}
 		gone, err := within(ctx, step.wait, func() bool { return !serves(commandLine(pid), cluster) })
-		if gone || err != nil {
+		switch {
+		case err != nil:
 			return err
+		case gone:
+			return removeStale(pidFile)
 		}
 	}
 	return fmt.Errorf("an earlier private PostgreSQL (process %d) does not end", pid)
+}
+
+// removeStale removes the pid file of a server that is gone, should it have been
+// killed before it could do so. PostgreSQL refuses to start for as long as the number
+// in it belongs to anything: to another process by now, or to a dead one that nobody
+// has waited for. Should the server's remains still use the data, PostgreSQL finds
+// their shared memory, and refuses for that.
+func removeStale(pidFile string) error {
+	if err := os.Remove(pidFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove a stale pid file: %w", err)
+	}
+	return nil
 }
 
 // serves says whether a command line is that of a server of the cluster.

@@ -58,6 +58,38 @@ func TestASurvivorIsStopped(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(h.cluster(), "postmaster.pid"))
 }
 
+// A server may be killed while it is waited for, and a dead process keeps its number
+// until its parent, or the first process of a container, has waited for it.
+func TestASurvivorThatIsKilledLeavesNoPidFile(t *testing.T) {
+	t.Parallel()
+	h, bin := newCluster(t)
+	cmd := survivor(t, h, bin, arguments(h, Config{}.withDefaults())...)
+	require.NoError(t, cmd.Process.Signal(syscall.SIGSTOP)) // so that it does not end in peace
+	waiting := make(chan struct{})
+	log := slog.New(slog.NewTextHandler(closeOnWrite{waiting}, nil))
+	stopped := make(chan error, 1)
+	go func() { stopped <- stopOrphan(t.Context(), h.cluster(), log) }()
+	<-waiting
+	require.NoError(t, cmd.Process.Kill())
+	require.NoError(t, <-stopped)
+	require.NoError(t, syscall.Kill(cmd.Process.Pid, 0), "nobody has waited for it yet")
+	require.NoFileExists(t, filepath.Join(h.cluster(), "postmaster.pid"))
+
+	require.NoError(t, h.lock.Close())
+	next, err := Start(t.Context(), Config{DataDir: h.dir, Download: true})
+	require.NoError(t, err)
+	require.NoError(t, next.Stop(t.Context()))
+	require.Error(t, cmd.Wait())
+}
+
+// closeOnWrite closes a channel at the first line that is logged.
+type closeOnWrite struct{ logged chan struct{} }
+
+func (c closeOnWrite) Write(line []byte) (int, error) {
+	close(c.logged)
+	return len(line), nil
+}
+
 func TestAServerOfSomebodyElseIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	h, bin := newCluster(t)
