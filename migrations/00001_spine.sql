@@ -98,20 +98,28 @@ CREATE TABLE signalstack.running (
 CREATE INDEX running_lease_until ON signalstack.running (lease_until);
 CREATE INDEX running_limited ON signalstack.running (queue, lane) WHERE limited;
 
--- Every unfinished job with an ordering key, in the order of its coming. The first
--- of a key is the one that is released to ready or scheduled.
+-- One row for each ordering key that is busy: one of its jobs has its turn, which is
+-- to be ready, scheduled or running. Whoever adds to a key locks its row, and so does
+-- whoever ends its last job and takes the row away.
+CREATE TABLE signalstack.ordering_keys (
+    tenant       text COLLATE "C" NOT NULL,
+    ordering_key text COLLATE "C" NOT NULL,
+    PRIMARY KEY (tenant, ordering_key)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
+
+-- The jobs that wait for another one of their ordering key, in the order of their
+-- coming. The end of the one before moves a job to ready or scheduled.
 CREATE TABLE signalstack.ordered (
     job_id       uuid        NOT NULL PRIMARY KEY,
     seq          bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
-    tenant       text        NOT NULL,
-    ordering_key text        NOT NULL,
-    queue        text        NOT NULL,
-    lane         text        NOT NULL,
+    tenant       text        COLLATE "C" NOT NULL,
+    ordering_key text        COLLATE "C" NOT NULL,
+    queue        text        COLLATE "C" NOT NULL,
+    lane         text        COLLATE "C" NOT NULL,
     priority     smallint    NOT NULL,
     run_at       timestamptz NOT NULL,
-    lease        bigint      NOT NULL DEFAULT 0,  -- the last one given out, where an ended job was taken up again
-    released     boolean     NOT NULL DEFAULT false
-) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
+    lease        bigint      NOT NULL  -- the last one given out, where an ended job was taken up again
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX ordered_key ON signalstack.ordered (tenant, ordering_key, seq);
 
 -- Running jobs that somebody wants canceled. Their worker looks here.
@@ -212,6 +220,7 @@ DROP TABLE signalstack.unique_jobs;
 DROP TABLE signalstack.controls;
 DROP TABLE signalstack.cancels;
 DROP TABLE signalstack.ordered;
+DROP TABLE signalstack.ordering_keys;
 DROP TABLE signalstack.running;
 DROP TABLE signalstack.scheduled;
 DROP TABLE signalstack.ready;

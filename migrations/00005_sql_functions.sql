@@ -205,29 +205,24 @@ END
 $$;
 -- +goose StatementEnd
 
--- line_up_in_order adds a job to its ordering key and releases the first of the
--- key, unless it is released already. The lock is the one of the binary. Each
--- statement must see what was committed before the lock was got, which only READ
--- COMMITTED grants.
+-- line_up_in_order gives a job its turn where no other of its ordering key has it,
+-- and else lets it wait. The row of the key is inserted or locked, as the binary
+-- does; whoever waits for it must see afterwards what its holder did, which only
+-- READ COMMITTED grants.
 -- +goose StatementBegin
 CREATE FUNCTION signalstack.line_up_in_order(job_id uuid, tenant text, ordering_key text, queue text, lane text, priority integer, run_at timestamptz) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-    head record;
 BEGIN
     IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
         RAISE EXCEPTION 'ordering_key needs a READ COMMITTED transaction, this one is %', upper(current_setting('transaction_isolation')) USING ERRCODE = '0A000';
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtextextended(tenant || ' ' || ordering_key, 0));
-    INSERT INTO signalstack.ordered (job_id, tenant, ordering_key, queue, lane, priority, run_at)
-    VALUES (job_id, tenant, ordering_key, queue, lane, priority, run_at);
-    SELECT o.job_id, o.queue, o.lane, o.priority, o.run_at, o.lease, o.released INTO head
-    FROM signalstack.ordered AS o
-    WHERE o.tenant = line_up_in_order.tenant AND o.ordering_key = line_up_in_order.ordering_key
-    ORDER BY o.seq LIMIT 1;
-    IF NOT head.released THEN
-        UPDATE signalstack.ordered AS o SET released = true WHERE o.job_id = head.job_id;
-        PERFORM signalstack.line_up(head.job_id, head.queue, head.lane, head.priority, head.run_at, head.lease);
+    INSERT INTO signalstack.ordering_keys AS k (tenant, ordering_key) VALUES (tenant, ordering_key)
+    ON CONFLICT ON CONSTRAINT ordering_keys_pkey DO UPDATE SET tenant = k.tenant WHERE false;
+    IF FOUND THEN
+        PERFORM signalstack.line_up(job_id, queue, lane, priority, run_at, 0);
+        RETURN;
     END IF;
+    INSERT INTO signalstack.ordered (job_id, tenant, ordering_key, queue, lane, priority, run_at, lease)
+    VALUES (job_id, tenant, ordering_key, queue, lane, priority, run_at, 0);
 END
 $$;
 -- +goose StatementEnd

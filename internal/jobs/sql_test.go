@@ -192,7 +192,8 @@ func TestOrderHoldsForJobsOfSQLAndOfTheBinary(t *testing.T) {
 		require.NoError(t, err)
 	}
 	var want, got []uuid.UUID
-	require.NoError(t, db.SelectContext(t.Context(), &want, `SELECT job_id FROM signalstack.ordered ORDER BY seq`))
+	require.NoError(t, db.SelectContext(t.Context(), &want, `
+		SELECT job_id FROM (SELECT job_id, 0 AS seq FROM signalstack.ready UNION ALL SELECT job_id, seq FROM signalstack.ordered) AS came ORDER BY seq`))
 	require.Len(t, want, writers*each)
 	c := queue.NewClaimer(db, "default", uuid.Must(uuid.NewV7()), time.Minute, 0)
 	for range want {
@@ -208,7 +209,7 @@ func TestOrderHoldsForJobsOfSQLAndOfTheBinary(t *testing.T) {
 		}))
 	}
 	require.Equal(t, want, got)
-	require.Zero(t, rowsIn(t, db, "ready"))
+	require.Zero(t, rowsIn(t, db, "ready")+rowsIn(t, db, "ordering_keys"))
 
 	tx, err := db.BeginTxx(t.Context(), &sql.TxOptions{Isolation: sql.LevelRepeatableRead})
 	require.NoError(t, err)

@@ -80,7 +80,7 @@ SELECT j.id, j.tenant, j.kind, j.queue, j.lane, coalesce(x.priority, r.priority,
        coalesce(x.attempt, r.attempt, s.attempt, a.attempt, 0) AS attempt,
        coalesce(x.started_at, CASE WHEN a.worker IS NOT NULL THEN a.started_at END) AS started_at,
        CASE WHEN x.job_id IS NULL AND r.job_id IS NULL AND s.job_id IS NULL AND o.job_id IS NULL THEN a.finished_at END AS finished_at,
-       coalesce(r.ready_at, s.run_at, CASE WHEN NOT o.released THEN o.run_at END) AS next_attempt_at,
+       coalesce(r.ready_at, s.run_at, o.run_at) AS next_attempt_at,
        nullif(a.error, '') AS last_error`
 
 // The tables that a job may have a row in, besides its own.
@@ -107,7 +107,7 @@ var from = map[queue.State]string{
 // fromWaiting drives from the rows of a table and those that wait for others of
 // their ordering key; both are read in the order of their primary keys.
 func fromWaiting(table string) string {
-	return `FROM (SELECT job_id FROM signalstack.` + table + ` UNION ALL SELECT job_id FROM signalstack.ordered WHERE NOT released) AS q
+	return `FROM (SELECT job_id FROM signalstack.` + table + ` UNION ALL SELECT job_id FROM signalstack.ordered) AS q
 JOIN signalstack.jobs AS j ON j.id = q.job_id ` + joinReady + joinScheduled + joinRunning + joinOrdered + joinAttempt
 }
 
@@ -115,9 +115,9 @@ const fromEnded = `FROM signalstack.attempts AS e JOIN signalstack.jobs AS j ON 
 ` + joinReady + joinScheduled + joinRunning + joinOrdered + joinAttempt
 
 var stateIs = map[queue.State]string{
-	queue.Scheduled: `(s.attempt = 0 OR s.job_id IS NULL AND r.job_id IS NULL AND x.job_id IS NULL AND o.run_at > now())`,
+	queue.Scheduled: `(s.attempt = 0 OR o.run_at > now())`,
 	queue.Retrying:  `s.attempt > 0`,
-	queue.Pending:   `(r.job_id IS NOT NULL OR s.job_id IS NULL AND x.job_id IS NULL AND o.run_at <= now())`,
+	queue.Pending:   `(r.job_id IS NOT NULL OR o.run_at <= now())`,
 	queue.Running:   `x.job_id IS NOT NULL`,
 	queue.Succeeded: endedNow + ` AND a.state = 'succeeded'`,
 	// A job that was taken up again after it ended has several such attempts; the

@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,31 +74,26 @@ func PartsOfLane(lane string) (tenant, endpointID, limitKey string) {
 }
 
 // Enqueue writes jobs and makes them ready, in the caller's transaction and in one
-// statement; jobs with an ordering key take two more. Workers are notified at
-// commit, once for each queue with a job that is due.
+// statement. Workers are notified at commit, once for each queue with a job that is
+// due.
 func Enqueue(ctx context.Context, q pg.Querier, jobs []NewJob) error {
 	if len(jobs) == 0 {
 		return nil
 	}
-	var keys []orderingKey
-	for _, j := range jobs {
-		if j.OrderingKey != "" {
-			keys = append(keys, orderingKey{j.Tenant, j.OrderingKey})
-		}
+	statement := enqueueSQL
+	if slices.ContainsFunc(jobs, func(j NewJob) bool { return j.OrderingKey != "" }) {
+		statement = enqueueInOrderSQL
 	}
-	if err := lockKeys(ctx, q, keys); err != nil {
-		return err
-	}
-	if _, err := q.ExecContext(ctx, enqueueSQL, enqueueArgs(jobs)...); err != nil {
+	if _, err := q.ExecContext(ctx, statement, enqueueArgs(jobs)...); err != nil {
 		return fmt.Errorf("enqueue %d jobs: %w", len(jobs), err)
 	}
-	return advance(ctx, q, keys)
+	return nil
 }
 
-// enqueueSQL writes all rows of each job from the same arrays. ready_at is now():
+// enqueueText writes all rows of each job from the same arrays. ready_at is now():
 // the claim's remembered position relies on its never being before the start of
-// the transaction.
-const enqueueSQL = `
+// the transaction. The places of %s are for ordering keys.
+const enqueueText = `
 WITH given AS MATERIALIZED (
     SELECT id, tenant, kind, queue, lane, priority::smallint,
            coalesce(nullif(run_at, '')::timestamptz, now() + delay_us * interval '1 microsecond') AS run_at,
@@ -113,19 +109,34 @@ WITH given AS MATERIALIZED (
     SELECT id, tenant, kind, queue, lane, priority, run_at, payload, event_id, event_type, rule_id,
            endpoint_id, ordering_key, max_attempts, timeout_ms, retry, now()
     FROM given
-), in_order AS (
-    INSERT INTO signalstack.ordered (job_id, tenant, ordering_key, queue, lane, priority, run_at)
-    SELECT id, tenant, ordering_key, queue, lane, priority, run_at FROM given WHERE ordering_key <> '' ORDER BY n
-), later AS (
+), %[1]slater AS (
     INSERT INTO signalstack.scheduled (job_id, queue, lane, priority, run_at, attempt, lease)
-    SELECT id, queue, lane, priority, run_at, 0, 0 FROM given WHERE ordering_key = '' AND run_at > now()
+    SELECT id, queue, lane, priority, run_at, 0, 0 FROM given WHERE run_at > now()%[2]s
     RETURNING run_at
 ), due AS (
     INSERT INTO signalstack.ready (job_id, queue, lane, priority, ready_at, attempt, lease)
-    SELECT id, queue, lane, priority, now(), 0, 0 FROM given WHERE ordering_key = '' AND run_at <= now()
+    SELECT id, queue, lane, priority, now(), 0, 0 FROM given WHERE run_at <= now()%[2]s
     RETURNING queue, lane
 )
 ` + tellDueAndLater
+
+// enqueueSQL is for batches in which no job has an ordering key. Of the others the
+// first of each key that was idle has its turn, and the rest wait. Who has a turn is
+// known when all keys are locked, and only then do those that wait get their numbers
+// (seq), so that these grow in the order of the commits.
+var (
+	enqueueSQL        = fmt.Sprintf(enqueueText, "", "")
+	enqueueInOrderSQL = fmt.Sprintf(enqueueText, `idle AS (
+    INSERT INTO signalstack.ordering_keys AS k (tenant, ordering_key)
+    SELECT DISTINCT tenant COLLATE "C", ordering_key COLLATE "C" FROM given WHERE ordering_key <> '' ORDER BY 1, 2`+lockKey+`
+), turns AS MATERIALIZED (
+    SELECT min(n) AS n FROM idle JOIN given USING (tenant, ordering_key) GROUP BY tenant, ordering_key
+), in_order AS (
+    INSERT INTO signalstack.ordered (job_id, tenant, ordering_key, queue, lane, priority, run_at, lease)
+    SELECT id, tenant, ordering_key, queue, lane, priority, run_at, 0 FROM given
+    WHERE ordering_key <> '' AND n NOT IN (SELECT n FROM turns) ORDER BY n
+), `, ` AND (ordering_key = '' OR n IN (SELECT n FROM turns))`)
+)
 
 // tellDueAndLater ends a statement that has made jobs ready (due) or scheduled
 // (later). A job for the next moments is told too: the promoter sleeps that long.

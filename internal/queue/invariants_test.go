@@ -45,14 +45,18 @@ var invariants = []struct{ name, broken string }{
 		WHERE p.lease < a.lease OR p.place = 'running' AND p.lease = a.lease`},
 	{"only running jobs are to be canceled", `
 		SELECT format('%s', job_id) FROM signalstack.cancels AS c WHERE NOT EXISTS (SELECT FROM signalstack.running WHERE job_id = c.job_id)`},
-	{"the first job of an ordering key is released, and no other", `
-		SELECT format('%s of key %s/%s stands at %s, released: %s', job_id, tenant, ordering_key, nth, released)
-		FROM (SELECT *, row_number() OVER (PARTITION BY tenant, ordering_key ORDER BY seq) AS nth FROM signalstack.ordered) AS o
-		WHERE released <> (nth = 1)`},
-	{"a job with an ordering key has its place in the order until it ends", `
-		SELECT format('%s: unfinished %s, in the order %s', id, n > 0, o.job_id IS NOT NULL)
-		FROM standing JOIN signalstack.jobs AS j USING (id) LEFT JOIN signalstack.ordered AS o ON o.job_id = id
-		WHERE (o.job_id IS NOT NULL) <> (n > 0 AND j.ordering_key <> '')`},
+	{"one job of each busy ordering key has its turn, and none of a key that is not", `
+		SELECT format('%s jobs of key %s/%s have their turn, %s wait, busy: %s', coalesce(turns, 0), tenant, ordering_key, coalesce(waits, 0), of IS NOT NULL)
+		FROM (
+		    SELECT j.tenant, j.ordering_key, count(*) FILTER (WHERE place <> 'order') AS turns, count(*) FILTER (WHERE place = 'order') AS waits
+		    FROM places JOIN signalstack.jobs AS j ON j.id = job_id WHERE j.ordering_key <> '' GROUP BY j.tenant, j.ordering_key
+		) AS k
+		FULL JOIN (SELECT tenant AS of, * FROM signalstack.ordering_keys) AS b USING (tenant, ordering_key)
+		WHERE turns IS DISTINCT FROM 1 OR of IS NULL`},
+	{"a job waits in the order of its own key", `
+		SELECT format('%s of key %s/%s waits in that of %s/%s', job_id, j.tenant, j.ordering_key, o.tenant, o.ordering_key)
+		FROM signalstack.ordered AS o JOIN signalstack.jobs AS j ON j.id = job_id
+		WHERE (o.tenant, o.ordering_key) <> (j.tenant, j.ordering_key) OR j.ordering_key = ''`},
 	{"created less ended plus taken up again is what is unfinished", `
 		SELECT format('counted %s, there %s', counted, there)
 		FROM (SELECT coalesce(sum(CASE fact WHEN 'job' THEN -n WHEN 'job_created' THEN n WHEN 'job_reopened' THEN n END), 0) AS counted FROM facts) AS f,
@@ -87,7 +91,7 @@ WITH places AS (
     SELECT job_id, 'ready' AS place, lease FROM signalstack.ready
     UNION ALL SELECT job_id, 'scheduled', lease FROM signalstack.scheduled
     UNION ALL SELECT job_id, 'running', lease FROM signalstack.running
-    UNION ALL SELECT job_id, 'order', lease FROM signalstack.ordered WHERE NOT released
+    UNION ALL SELECT job_id, 'order', lease FROM signalstack.ordered
 ), standing AS (
     SELECT j.id, p.n, p.places, (SELECT state FROM signalstack.attempts AS a WHERE a.job_id = j.id ORDER BY lease DESC LIMIT 1) AS newest
     FROM signalstack.jobs AS j,

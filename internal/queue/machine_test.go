@@ -76,7 +76,7 @@ const workers = 3
 func newMachine(t *rapid.T, db *pg.DB, heard <-chan string, reaper *queue.Reaper) *machine {
 	t.Helper()
 	_, err := db.ExecContext(t.Context(), `
-		TRUNCATE signalstack.jobs, signalstack.ready, signalstack.scheduled, signalstack.running, signalstack.ordered,
+		TRUNCATE signalstack.jobs, signalstack.ready, signalstack.scheduled, signalstack.running, signalstack.ordered, signalstack.ordering_keys,
 		         signalstack.cancels, signalstack.attempts, signalstack.controls, signalstack.analytics_deltas`)
 	require.NoError(t, err)
 	m := &machine{
@@ -101,7 +101,7 @@ func (m *machine) agree(t *rapid.T) {
 		SELECT job_id, 'ready' AS place, attempt, lease, priority FROM signalstack.ready
 		UNION ALL SELECT job_id, 'scheduled', attempt, lease, priority FROM signalstack.scheduled
 		UNION ALL SELECT job_id, 'running', attempt, lease, priority FROM signalstack.running
-		UNION ALL SELECT job_id, 'blocked', 0, lease, priority FROM signalstack.ordered WHERE NOT released`))
+		UNION ALL SELECT job_id, 'blocked', 0, lease, priority FROM signalstack.ordered`))
 	require.NoError(t, m.db.SelectContext(t.Context(), &ends, `
 		SELECT DISTINCT ON (job_id) job_id, 'ended' AS place, state, attempt, lease FROM signalstack.attempts ORDER BY job_id, lease DESC`))
 	require.NoError(t, m.db.SelectContext(t.Context(), &wanted, `SELECT job_id FROM signalstack.cancels`))

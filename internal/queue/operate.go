@@ -29,8 +29,8 @@ type operated struct {
 	OrderingKey string        `db:"ordering_key"`
 }
 
-// take locks a job against other operators' acts and its ordering key against
-// everyone. Workers do not lock the jobs row, so it holds up none of them.
+// take locks a job against other operators' acts. Workers do not lock the jobs row,
+// so it holds up none of them.
 func take(ctx context.Context, tx *sqlx.Tx, id uuid.UUID) (operated, error) {
 	var j operated
 	err := tx.GetContext(ctx, &j, `
@@ -42,7 +42,7 @@ func take(ctx context.Context, tx *sqlx.Tx, id uuid.UUID) (operated, error) {
 	if err != nil {
 		return operated{}, fmt.Errorf("lock job: %w", err)
 	}
-	return j, lockKeys(ctx, tx, j.keys())
+	return j, nil
 }
 
 func (j *operated) keys() []orderingKey {
@@ -82,13 +82,28 @@ func Cancel(ctx context.Context, db *pg.DB, id uuid.UUID) (State, error) {
 }
 
 // CancelWaiting cancels a job in the caller's transaction if it waits, and says
-// whether it did.
+// whether it did. One that moves meanwhile, as its turn or its time comes, waits
+// still: it is looked for again.
 func CancelWaiting(ctx context.Context, tx *sqlx.Tx, id uuid.UUID) (bool, error) {
 	j, err := take(ctx, tx, id)
 	if err != nil {
 		return false, err
 	}
-	return cancelWaiting(ctx, tx, j)
+	for try := 1; ; try++ {
+		canceled, err := cancelWaiting(ctx, tx, j)
+		if err != nil || canceled || try == operateTries {
+			return canceled, err
+		}
+		var waits bool
+		if err := tx.GetContext(ctx, &waits, `
+			SELECT EXISTS (SELECT FROM signalstack.ready WHERE job_id = $1) OR EXISTS (SELECT FROM signalstack.scheduled WHERE job_id = $1)`,
+			id); err != nil {
+			return false, fmt.Errorf("look for waiting job: %w", err)
+		}
+		if !waits {
+			return false, nil
+		}
+	}
 }
 
 // operate runs an act on a locked job, again when the job moved.
@@ -109,32 +124,34 @@ func operate(ctx context.Context, db *pg.DB, id uuid.UUID, act func(*sqlx.Tx, op
 
 func cancelWaiting(ctx context.Context, tx *sqlx.Tx, j operated) (bool, error) {
 	// A claim that has the row is waited for: then it is gone from here.
-	res, err := tx.ExecContext(ctx, `
+	var canceled []bool // whether it had its turn, of the job
+	err := tx.SelectContext(ctx, &canceled, `
 		WITH r AS (
-		    DELETE FROM signalstack.ready WHERE job_id = $1 RETURNING attempt, lease
+		    DELETE FROM signalstack.ready WHERE job_id = $1 RETURNING attempt, lease, true AS turn
 		), s AS (
-		    DELETE FROM signalstack.scheduled WHERE job_id = $1 RETURNING attempt, lease
+		    DELETE FROM signalstack.scheduled WHERE job_id = $1 RETURNING attempt, lease, true
 		), o AS (
-		    DELETE FROM signalstack.ordered WHERE job_id = $1 AND NOT released RETURNING 0 AS attempt, lease
+		    DELETE FROM signalstack.ordered WHERE job_id = $1 RETURNING 0, lease, false
 		), waiting AS (
 		    SELECT * FROM r UNION ALL SELECT * FROM s UNION ALL SELECT * FROM o
 		), late AS (
 		    DELETE FROM signalstack.cancels WHERE job_id = $1 AND EXISTS (SELECT FROM waiting)
+		), recorded AS (
+		    INSERT INTO signalstack.attempts (job_id, lease, attempt, state, outcome, error, worker, started_at, finished_at, duration_ms)
+		    SELECT $1, lease + 1, attempt, 'canceled', 'canceled', '', NULL, now(), now(), 0
+		    FROM waiting
 		)
-		INSERT INTO signalstack.attempts (job_id, lease, attempt, state, outcome, error, worker, started_at, finished_at, duration_ms)
-		SELECT $1, lease + 1, attempt, 'canceled', 'canceled', '', NULL, now(), now(), 0
-		FROM waiting`, j.ID)
+		SELECT turn FROM waiting`, j.ID)
 	if err != nil {
 		return false, fmt.Errorf("cancel waiting job: %w", err)
 	}
-	if n, err := res.RowsAffected(); err != nil || n == 0 {
-		return false, err
+	if len(canceled) == 0 {
+		return false, nil
 	}
-	if err := leave(ctx, tx, pq.StringArray{j.ID.String()}); err != nil {
-		return false, err
-	}
-	if err := advance(ctx, tx, j.keys()); err != nil {
-		return false, err
+	if canceled[0] {
+		if err := advance(ctx, tx, j.keys()); err != nil {
+			return false, err
+		}
 	}
 	return true, analytics.Record(ctx, tx, []analytics.Delta{j.delta(analytics.JobEnded, string(Canceled))})
 }
@@ -200,20 +217,21 @@ func Retry(ctx context.Context, db *pg.DB, id uuid.UUID) error {
 		_, err = tx.ExecContext(ctx, `
 			WITH job AS (
 			    SELECT *, (SELECT max(lease) FROM signalstack.attempts WHERE job_id = $1) AS lease FROM signalstack.jobs WHERE id = $1
+			), idle AS (
+			    INSERT INTO signalstack.ordering_keys AS k (tenant, ordering_key)
+			    SELECT tenant, ordering_key FROM job WHERE ordering_key <> ''`+lockKey+`
 			), in_order AS (
 			    INSERT INTO signalstack.ordered (job_id, tenant, ordering_key, queue, lane, priority, run_at, lease)
-			    SELECT id, tenant, ordering_key, queue, lane, priority, now(), lease FROM job WHERE ordering_key <> ''
+			    SELECT id, tenant, ordering_key, queue, lane, priority, now(), lease FROM job
+			    WHERE ordering_key <> '' AND NOT EXISTS (SELECT FROM idle)
 			), due AS (
 			    INSERT INTO signalstack.ready (job_id, queue, lane, priority, ready_at, attempt, lease)
-			    SELECT id, queue, lane, priority, now(), 0, lease FROM job WHERE ordering_key = ''
+			    SELECT id, queue, lane, priority, now(), 0, lease FROM job WHERE ordering_key = '' OR EXISTS (SELECT FROM idle)
 			    RETURNING queue, lane
 			)
 			SELECT signalstack.notify_ready(queue, array_agg(lane)) FROM due GROUP BY queue`, id)
 		if err != nil {
 			return fmt.Errorf("take up job again: %w", err)
-		}
-		if err := advance(ctx, tx, j.keys()); err != nil {
-			return err
 		}
 		return analytics.Record(ctx, tx, []analytics.Delta{j.delta(analytics.JobReopened, "")})
 	})
@@ -236,7 +254,7 @@ func (c Change) Apply(ctx context.Context, db *pg.DB, id uuid.UUID) error {
 			    DELETE FROM signalstack.scheduled WHERE job_id = $1 RETURNING job_id, queue, lane, priority, run_at, attempt, lease
 			), blocked AS (
 			    UPDATE signalstack.ordered SET priority = coalesce($2, priority), run_at = coalesce($3, run_at)
-			    WHERE job_id = $1 AND NOT released RETURNING job_id
+			    WHERE job_id = $1 RETURNING job_id
 			), w AS (
 			    SELECT job_id, queue, lane, coalesce($2, priority) AS priority, coalesce($3, run_at) AS run_at, attempt, lease
 			    FROM (SELECT * FROM r UNION ALL SELECT * FROM s) AS waiting

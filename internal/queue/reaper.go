@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jmoiron/sqlx"
-	"github.com/lib/pq"
 
 	"github.com/signalstack/signalstack/internal/analytics"
 	"github.com/signalstack/signalstack/internal/pg"
@@ -143,19 +142,16 @@ const maxCrashes = 3
 // reapSQL ends expired leases as crashed attempts, in the order of the index
 // running_lease_until from where the last pass stopped. Nothing is reaped while
 // the server is younger than a lease: its workers were cut off by its restart and
-// may still settle. A job with an ordering key is left for a pass that holds the
-// lock of the key.
+// may still settle.
 const reapSQL = `
 WITH lost AS MATERIALIZED (
     SELECT r.job_id, r.lease_until
     FROM signalstack.running AS r
-    JOIN signalstack.jobs AS j ON j.id = r.job_id
     WHERE r.lease_until >= $1::timestamptz AND r.lease_until < now()
       AND pg_postmaster_start_time() < now() - $2 * interval '1 millisecond'
-      AND (j.ordering_key = '' OR (j.tenant, j.ordering_key) IN (SELECT * FROM unnest($4::text[], $5::text[])))
     ORDER BY r.lease_until
     LIMIT $3
-    FOR UPDATE OF r SKIP LOCKED
+    FOR UPDATE SKIP LOCKED
 ), gone AS (
     DELETE FROM signalstack.running AS r USING lost WHERE r.job_id = lost.job_id
     RETURNING r.*
@@ -164,10 +160,10 @@ WITH lost AS MATERIALIZED (
 ), judged AS MATERIALIZED (
     SELECT g.job_id, g.queue, g.lane, g.priority, g.attempt, g.lease, g.worker, g.limited, g.started_at, g.lease_until,
            CASE WHEN w.job_id IS NOT NULL THEN 'canceled'
-                WHEN g.attempt >= j.max_attempts OR k.crashes + 1 >= $6 THEN 'failed'
+                WHEN g.attempt >= j.max_attempts OR k.crashes + 1 >= $4 THEN 'failed'
                 ELSE 'retrying' END AS state,
-           CASE WHEN g.attempt < j.max_attempts AND k.crashes + 1 >= $6
-                THEN 'Quarantined: ' || $6 || ' workers died or lost the database while they ran this job.'
+           CASE WHEN g.attempt < j.max_attempts AND k.crashes + 1 >= $4
+                THEN 'Quarantined: ' || $4 || ' workers died or lost the database while they ran this job.'
                 ELSE 'The worker died or lost the database: its lease ran out.' END AS error,
            (extract(epoch FROM now() - g.started_at) * 1000)::bigint AS duration_ms,
            j.tenant, j.kind, j.event_type, j.endpoint_id, j.ordering_key
@@ -216,23 +212,18 @@ func reap(ctx context.Context, db *pg.DB, since time.Time, grace time.Duration) 
 		if _, err := setPlanner(ctx, tx); err != nil {
 			return err
 		}
-		keys, err := lockLostKeys(ctx, tx, since)
-		if err != nil {
-			return err
-		}
 		// now() is the time of BEGIN. Had that waited for a database that stood still,
 		// live workers could not have extended their leases either.
 		if stalled(asked, grace) {
 			return errStalled
 		}
-		tenants, names := keyColumns(keys)
-		if err := tx.SelectContext(ctx, &reaped, reapSQL, positionText(since), grace.Milliseconds(), reapBatch, tenants, names, maxCrashes); err != nil {
+		if err := tx.SelectContext(ctx, &reaped, reapSQL, positionText(since), grace.Milliseconds(), reapBatch, maxCrashes); err != nil {
 			return err
 		}
 		if err := analytics.Record(ctx, tx, reapDeltas(reaped)); err != nil {
 			return err
 		}
-		return endReaped(ctx, tx, reaped)
+		return advance(ctx, tx, endedKeys(reaped))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reap: %w", err)
@@ -240,37 +231,15 @@ func reap(ctx context.Context, db *pg.DB, since time.Time, grace time.Duration) 
 	return reaped, nil
 }
 
-// lockLostKeys locks the ordering keys of lost jobs, before their rows: that is the
-// order in which a settle takes them.
-func lockLostKeys(ctx context.Context, tx *sqlx.Tx, since time.Time) ([]orderingKey, error) {
-	var rows []struct{ Tenant, Key string }
-	err := tx.SelectContext(ctx, &rows, `
-		SELECT DISTINCT j.tenant, j.ordering_key AS key
-		FROM (SELECT job_id FROM signalstack.running WHERE lease_until >= $1::timestamptz AND lease_until < now() ORDER BY lease_until LIMIT $2) AS lost
-		JOIN signalstack.jobs AS j ON j.id = lost.job_id
-		WHERE j.ordering_key <> ''`, positionText(since), reapBatch)
-	if err != nil {
-		return nil, fmt.Errorf("find ordering keys of lost jobs: %w", err)
-	}
-	keys := make([]orderingKey, len(rows))
-	for i, r := range rows {
-		keys[i] = orderingKey{r.Tenant, r.Key}
-	}
-	return keys, lockKeys(ctx, tx, keys)
-}
-
-func endReaped(ctx context.Context, tx *sqlx.Tx, reaped []Reaped) error {
-	var ids pq.StringArray
+// endedKeys gives the ordering keys whose job in turn was ended.
+func endedKeys(reaped []Reaped) []orderingKey {
 	var keys []orderingKey
 	for _, r := range reaped {
 		if r.OrderingKey != "" && r.State.Final() {
-			ids, keys = append(ids, r.ID.String()), append(keys, orderingKey{r.Tenant, r.OrderingKey})
+			keys = append(keys, orderingKey{r.Tenant, r.OrderingKey})
 		}
 	}
-	if err := leave(ctx, tx, ids); err != nil {
-		return err
-	}
-	return advance(ctx, tx, keys)
+	return keys
 }
 
 func reapDeltas(reaped []Reaped) []analytics.Delta {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -60,20 +58,20 @@ type Settlement struct {
 	Exchange    json.RawMessage // nil: none
 }
 
-// settleSQL ends claims whose lease is still theirs: it deletes the running row,
+// settleText ends claims whose lease is still theirs: it deletes the running row,
 // appends the attempt and, when the job goes on, makes it ready or schedules it. A
 // job that somebody wants canceled does not go on. A row of the input whose lease
 // is gone matches nothing and is missing in the answer. A lane with a limit is
-// told of, as it has a free place now.
-const settleSQL = `
+// told of, as it has a free place now. The places of %s are for ordering keys.
+const settleText = `
 WITH given AS MATERIALIZED (
-    SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bytea[])
-             AS g (job_id, lease, state, outcome, error, delay_us, duration_ms, exchange)
+    SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bytea[]%[1]s)
+             AS g (job_id, lease, state, outcome, error, delay_us, duration_ms, exchange%[2]s)
 ), ended AS (
     DELETE FROM signalstack.running AS r USING given AS g
     WHERE r.job_id = g.job_id AND r.lease = g.lease
     RETURNING r.job_id, r.queue, r.lane, r.priority, r.attempt, r.lease, r.worker, r.limited, r.started_at,
-              g.state, g.outcome, g.error, g.delay_us, g.duration_ms, g.exchange
+              g.state, g.outcome, g.error, g.delay_us, g.duration_ms, g.exchange%[2]s
 ), wanted AS (
     DELETE FROM signalstack.cancels AS c USING ended WHERE c.job_id = ended.job_id RETURNING c.job_id
 ), gone AS MATERIALIZED (
@@ -85,19 +83,18 @@ WITH given AS MATERIALIZED (
            worker, started_at, now(), duration_ms, nullif(exchange, '')
     FROM gone
     WHERE becomes <> 'released'
+), %[3]s waits AS (
+    SELECT job_id, queue, lane, priority, now() + delay_us * interval '1 microsecond' AS run_at,
+           CASE becomes WHEN 'released' THEN attempt - 1 ELSE attempt END AS attempt, lease
+    FROM gone
+    WHERE becomes IN ('retrying', 'released')%[4]s
 ), later AS (
     INSERT INTO signalstack.scheduled (job_id, queue, lane, priority, run_at, attempt, lease)
-    SELECT job_id, queue, lane, priority, now() + delay_us * interval '1 microsecond',
-           CASE becomes WHEN 'released' THEN attempt - 1 ELSE attempt END, lease
-    FROM gone
-    WHERE becomes IN ('retrying', 'released') AND delay_us > 0
+    SELECT * FROM waits WHERE run_at > now()
     RETURNING run_at
 ), due AS (
     INSERT INTO signalstack.ready (job_id, queue, lane, priority, ready_at, attempt, lease)
-    SELECT job_id, queue, lane, priority, now(),
-           CASE becomes WHEN 'released' THEN attempt - 1 ELSE attempt END, lease
-    FROM gone
-    WHERE becomes IN ('retrying', 'released') AND delay_us <= 0
+    SELECT job_id, queue, lane, priority, now(), attempt, lease FROM waits WHERE run_at <= now()
     RETURNING queue, lane
 ), told AS (
     SELECT signalstack.notify_ready(queue, array_agg(DISTINCT lane))
@@ -105,53 +102,69 @@ WITH given AS MATERIALIZED (
     UNION ALL
     SELECT signalstack.notify_scheduled(min(run_at)) FROM later WHERE run_at < now() + interval '3 seconds' HAVING count(*) > 0
 )
-SELECT job_id, lease, becomes AS state, (SELECT count(*) FROM told) AS told FROM gone`
+SELECT job_id, lease, becomes AS state, %[5]s AS advanced FROM gone WHERE (SELECT count(*) FROM told) >= 0`
+
+// settleSQL is for batches in which no job has an ordering key. settleInOrderSQL
+// also lets the next job of each key come whose job has ended: the first that the
+// statement sees, by one step of the index ordered_key, found again by its place
+// (ctid), whatever statistics say of the table.
+var (
+	settleSQL        = fmt.Sprintf(settleText, "", "", "", "", "false")
+	settleInOrderSQL = fmt.Sprintf(settleText, ", $9::text[], $10::text[]", ", tenant, ordering_key", `next AS (
+    DELETE FROM signalstack.ordered WHERE ctid = ANY (ARRAY(
+        SELECT f.at
+        FROM gone CROSS JOIN LATERAL (
+            SELECT o.ctid AS at FROM signalstack.ordered AS o
+            WHERE o.tenant = gone.tenant AND o.ordering_key = gone.ordering_key ORDER BY o.seq LIMIT 1
+        ) AS f
+        WHERE gone.ordering_key <> '' AND gone.becomes IN ('succeeded', 'failed', 'canceled')))
+    RETURNING tenant, ordering_key, job_id, queue, lane, priority, run_at, lease
+),`, `
+    UNION ALL SELECT job_id, queue, lane, priority, run_at, 0, lease FROM next`,
+		`(tenant, ordering_key) IN (SELECT tenant, ordering_key FROM next)`)
+)
 
 // Settle ends claims in the caller's transaction and gives the states that the jobs
 // of those are in that were still theirs to end. The others are stale: their lease
 // was taken away and another attempt stands.
 func Settle(ctx context.Context, q pg.Querier, all []Settlement) (map[Held]State, error) {
-	keyed := map[uuid.UUID]orderingKey{}
-	for _, s := range all {
-		if s.OrderingKey != "" {
-			keyed[s.JobID] = orderingKey{s.Tenant, s.OrderingKey}
+	statement, args := settleSQL, settleArgs(all)
+	keys := keysOf(all)
+	if len(keys) > 0 {
+		tenants, names := make(pq.StringArray, len(all)), make(pq.StringArray, len(all))
+		for i, s := range all {
+			tenants[i], names[i] = s.Tenant, s.OrderingKey
 		}
-	}
-	if err := lockKeys(ctx, q, slices.Collect(maps.Values(keyed))); err != nil {
-		return nil, err
+		statement, args = settleInOrderSQL, append(args, tenants, names)
 	}
 	var rows []struct {
 		Held
-		State State `db:"state"`
-		Told  int   `db:"told"`
+		State    State `db:"state"`
+		Advanced bool  `db:"advanced"`
 	}
-	if err := q.SelectContext(ctx, &rows, settleSQL, settleArgs(all)...); err != nil {
+	if err := q.SelectContext(ctx, &rows, statement, args...); err != nil {
 		return nil, fmt.Errorf("settle %d jobs: %w", len(all), err)
 	}
 	states := make(map[Held]State, len(rows))
-	var ended []uuid.UUID
+	var last []orderingKey
 	for _, r := range rows {
 		states[r.Held] = r.State
-		if r.State.Final() {
-			ended = append(ended, r.JobID)
+		if key, ok := keys[r.JobID]; ok && r.State.Final() && !r.Advanced {
+			last = append(last, key)
 		}
 	}
-	return states, endOrdered(ctx, q, keyed, ended)
+	return states, advance(ctx, q, last)
 }
 
-// endOrdered lets the next jobs of the keys come whose first has ended.
-func endOrdered(ctx context.Context, q pg.Querier, keyed map[uuid.UUID]orderingKey, ended []uuid.UUID) error {
-	var ids pq.StringArray
-	var keys []orderingKey
-	for _, id := range ended {
-		if k, ok := keyed[id]; ok {
-			ids, keys = append(ids, id.String()), append(keys, k)
+// keysOf gives the ordering keys of the jobs that have one.
+func keysOf(all []Settlement) map[uuid.UUID]orderingKey {
+	keys := map[uuid.UUID]orderingKey{}
+	for _, s := range all {
+		if s.OrderingKey != "" {
+			keys[s.JobID] = orderingKey{s.Tenant, s.OrderingKey}
 		}
 	}
-	if err := leave(ctx, q, ids); err != nil {
-		return err
-	}
-	return advance(ctx, q, keys)
+	return keys
 }
 
 func settleArgs(all []Settlement) []any {
