@@ -106,7 +106,7 @@ func checkDone(ctx context.Context, db *pg.DB, n int) error {
 		SELECT (SELECT count(*) FROM signalstack.attempts WHERE state = 'succeeded') AS succeeded,
 		       (SELECT count(*) FROM signalstack.attempts WHERE state <> 'succeeded') + (SELECT count(*) FROM signalstack.ready)
 		       + (SELECT count(*) FROM signalstack.scheduled) + (SELECT count(*) FROM signalstack.running)
-		       + (SELECT count(*) FROM signalstack.ordered) AS others`)
+		       + (SELECT count(*) FROM signalstack.ordered) + (SELECT count(*) FROM signalstack.ordering_keys) AS others`)
 	if err != nil {
 		return fmt.Errorf("count ended jobs: %w", err)
 	}
