@@ -24,8 +24,9 @@ import (
 // errTimeout ends an attempt that takes longer than its job may.
 var errTimeout = errors.New("the attempt took longer than the job's timeout")
 
-// attempt runs a claimed job once and settles it.
-func (r *Runner) attempt(c *queue.Claimed) {
+// attempt runs a claimed job once and settles it. It gives the next job of the
+// ordering key where takeNext lets it, and there is one.
+func (r *Runner) attempt(c *queue.Claimed, takeNext func(*queue.Claimed) bool) *queue.Claimed {
 	r.mu.Lock()
 	f := r.flights[heldOf(c)]
 	r.mu.Unlock()
@@ -35,8 +36,7 @@ func (r *Runner) attempt(c *queue.Claimed) {
 	kind, known := r.kinds.Get(c.Kind)
 	if !known {
 		r.log.WarnContext(ctx, "this binary does not know the kind of a job; leaving it for one that does", "job_id", c.ID, "kind", c.Kind)
-		r.settle(ctx, settlement{job: c, Settlement: queue.Settlement{State: queue.Released, Delay: unknownKindDelay}})
-		return
+		return r.settle(ctx, settlement{job: c, Settlement: queue.Settlement{State: queue.Released, Delay: unknownKindDelay}})
 	}
 	timed, stop := context.WithTimeoutCause(ctx, time.Duration(c.TimeoutMS)*time.Millisecond, errTimeout)
 	defer stop()
@@ -46,17 +46,18 @@ func (r *Runner) attempt(c *queue.Claimed) {
 	s.judge(timed, kind, err)
 	if s.State == "" { // the lease is gone, and with it the right to an outcome
 		r.drop(ctx, c)
-		return
+		return nil
 	}
 	s.setExchange(result.Exchange)
 	r.logAttempt(ctx, s)
-	r.settle(ctx, s)
+	s.TakeNext = c.OrderingKey != "" && takeNext(c)
+	return r.settle(ctx, s)
 }
 
 // handBack returns a claimed job that was not begun.
-func (r *Runner) handBack(c *queue.Claimed) {
+func (r *Runner) handBack(c *queue.Claimed) *queue.Claimed {
 	defer r.land(c)
-	r.settle(context.Background(), settlement{job: c, Settlement: queue.Settlement{State: queue.Released}})
+	return r.settle(context.Background(), settlement{job: c, Settlement: queue.Settlement{State: queue.Released}})
 }
 
 // land ends the flight of a claim.
@@ -204,56 +205,76 @@ func (r *Runner) drop(ctx context.Context, c *queue.Claimed) {
 	r.log.WarnContext(ctx, "outcome dropped: the lease was lost", "job_id", c.ID, "kind", c.Kind, "attempt", c.Attempt)
 }
 
+// settled is what a settlement came to.
+type settled struct {
+	current bool           // its lease still held
+	next    *queue.Claimed // of its ordering key
+}
+
 // settle waits until the outcome is durable. The flight is kept until then, so
 // its lease is extended through an outage of the database.
-func (r *Runner) settle(ctx context.Context, s settlement) {
+func (r *Runner) settle(ctx context.Context, s settlement) *queue.Claimed {
 	s.JobID, s.Lease, s.Tenant, s.OrderingKey = s.job.ID, s.job.Lease, s.job.Tenant, s.job.OrderingKey
-	current, err := r.settler.Do(context.WithoutCancel(ctx), s)
+	group := r.settler
+	if s.TakeNext {
+		group = r.taker
+	}
+	came, err := group.Do(context.WithoutCancel(ctx), s)
 	switch {
 	case err != nil:
 		r.log.ErrorContext(ctx, "outcome could not be stored; the job will run again", "job_id", s.JobID, "kind", s.job.Kind, "error", err)
-	case !current:
+	case !came.current:
 		r.drop(ctx, s.job)
 	}
+	return came.next
 }
 
 // commitSettlements stores a batch of outcomes and counts them, in one
 // transaction. It waits out an absent database for as long as the worker lives.
-func (r *Runner) commitSettlements(ctx context.Context, batch []settlement) []pg.Outcome[bool] {
+func (r *Runner) commitSettlements(ctx context.Context, batch []settlement) []pg.Outcome[settled] {
 	// In the order of the ids, so that two transactions lock rows the same way.
 	sorted := slices.SortedStableFunc(slices.Values(batch), func(a, b settlement) int { return bytes.Compare(a.JobID[:], b.JobID[:]) })
-	states, err := r.storeUntilDone(ctx, sorted)
+	states, taken, err := r.storeUntilDone(ctx, sorted)
 	if err != nil && pg.IsBadData(err) && len(batch) > 1 {
 		return r.commitOneByOne(ctx, batch)
 	}
-	return outcomesOf(batch, states, err)
+	return outcomesOf(batch, states, taken, err)
 }
 
 // commitOneByOne keeps an outcome that the database refuses from sinking others.
-func (r *Runner) commitOneByOne(ctx context.Context, batch []settlement) []pg.Outcome[bool] {
-	outcomes := make([]pg.Outcome[bool], 0, len(batch))
+func (r *Runner) commitOneByOne(ctx context.Context, batch []settlement) []pg.Outcome[settled] {
+	outcomes := make([]pg.Outcome[settled], 0, len(batch))
 	for _, s := range batch {
-		states, err := r.storeUntilDone(ctx, []settlement{s})
-		outcomes = append(outcomes, outcomesOf([]settlement{s}, states, err)...)
+		states, taken, err := r.storeUntilDone(ctx, []settlement{s})
+		outcomes = append(outcomes, outcomesOf([]settlement{s}, states, taken, err)...)
 	}
 	return outcomes
 }
 
-// outcomesOf says of each settlement whether its lease still held.
-func outcomesOf(batch []settlement, states map[queue.Held]queue.State, err error) []pg.Outcome[bool] {
-	outcomes := make([]pg.Outcome[bool], len(batch))
+// outcomesOf says of each settlement whether its lease still held, and hands it the
+// job that was taken for it. No two of a batch have one ordering key.
+func outcomesOf(batch []settlement, states map[queue.Held]queue.State, taken []queue.Claimed, err error) []pg.Outcome[settled] {
+	type key struct{ tenant, name string }
+	next := make(map[key]*queue.Claimed, len(taken))
+	for i := range taken {
+		next[key{taken[i].Tenant, taken[i].OrderingKey}] = &taken[i]
+	}
+	outcomes := make([]pg.Outcome[settled], len(batch))
 	for i, s := range batch {
-		_, current := states[heldOf(s.job)]
-		outcomes[i] = pg.Outcome[bool]{Value: current, Err: err}
+		came := settled{}
+		if _, came.current = states[heldOf(s.job)]; came.current && s.TakeNext {
+			came.next = next[key{s.Tenant, s.OrderingKey}]
+		}
+		outcomes[i] = pg.Outcome[settled]{Value: came, Err: err}
 	}
 	return outcomes
 }
 
-func (r *Runner) storeUntilDone(ctx context.Context, batch []settlement) (map[queue.Held]queue.State, error) {
+func (r *Runner) storeUntilDone(ctx context.Context, batch []settlement) (map[queue.Held]queue.State, []queue.Claimed, error) {
 	for failures := 0; ; {
-		states, err := r.store(ctx, batch, failures > 0)
+		states, taken, err := r.store(ctx, batch, failures > 0)
 		if err == nil || !pg.IsAway(err) {
-			return states, err
+			return states, taken, err
 		}
 		if failures++; failures == 1 {
 			r.log.WarnContext(ctx, "outcomes wait for the database", "jobs", len(batch), "error", err)
@@ -261,22 +282,29 @@ func (r *Runner) storeUntilDone(ctx context.Context, batch []settlement) (map[qu
 		select {
 		case <-time.After(outageWait(failures)):
 		case <-r.cfg.Cut:
-			return nil, err
+			return nil, nil, err
 		case <-r.abandon:
-			return nil, err
+			return nil, nil, err
 		}
 	}
 }
 
 // store settles a batch. After a try whose answer was lost, claims that are not
-// ours any more may have been ended by that very try: their record tells.
-func (r *Runner) store(ctx context.Context, batch []settlement, again bool) (states map[queue.Held]queue.State, err error) {
+// ours any more may have been ended by that very try: their record tells. What that
+// try took is not known and is released as an orphan.
+func (r *Runner) store(ctx context.Context, batch []settlement, again bool) (states map[queue.Held]queue.State, taken []queue.Claimed, err error) {
+	takes := slices.ContainsFunc(batch, func(s settlement) bool { return s.TakeNext })
+	if takes {
+		r.taking.RLock()
+		defer r.taking.RUnlock()
+	}
+	asked := time.Now()
 	rows := make([]queue.Settlement, len(batch))
 	for i, s := range batch {
 		rows[i] = s.Settlement
 	}
 	err = pg.InTx(ctx, r.db, func(tx *sqlx.Tx) error {
-		if states, err = queue.Settle(ctx, tx, rows); err != nil {
+		if states, taken, err = queue.SettleAndTake(ctx, tx, rows, r.worker, r.cfg.Lease); err != nil {
 			return err
 		}
 		if err := analytics.Record(ctx, tx, deltas(batch, states)); err != nil {
@@ -287,7 +315,14 @@ func (r *Runner) store(ctx context.Context, batch []settlement, again bool) (sta
 		}
 		return nil
 	})
-	return states, err
+	if err != nil {
+		if takes {
+			r.expectOrphans()
+		}
+		return states, nil, err
+	}
+	r.takeOff(taken, asked)
+	return states, taken, nil
 }
 
 func addRecorded(ctx context.Context, tx *sqlx.Tx, batch []settlement, states map[queue.Held]queue.State) error {

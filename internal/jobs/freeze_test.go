@@ -1,6 +1,7 @@
 package jobs_test
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"net"
@@ -20,10 +21,11 @@ import (
 )
 
 // freezer stands between a pool and the server. While it is frozen nothing goes
-// through in either direction, and nothing is lost.
+// through in either direction, and nothing is lost but the answers to some commits.
 type freezer struct {
-	dsn  string
-	gate sync.RWMutex // held to freeze
+	dsn    string
+	gate   sync.RWMutex // held to freeze
+	losses atomic.Int32 // how many answers to a COMMIT are yet to be lost
 }
 
 func newFreezer(t *testing.T, dsn string) *freezer {
@@ -55,18 +57,28 @@ func newFreezer(t *testing.T, dsn string) *freezer {
 				_ = client.Close()
 				continue
 			}
-			go f.pump(client, server)
-			go f.pump(server, client)
+			var cut atomic.Bool
+			go f.pump(client, server, func(sent []byte) bool {
+				if bytes.Contains(sent, []byte("COMMIT")) && f.losses.Add(-1) >= 0 {
+					cut.Store(true)
+				}
+				return true
+			})
+			go f.pump(server, client, func([]byte) bool { return !cut.Load() })
 		}
 	}()
 	return f
 }
 
-func (f *freezer) pump(from, to net.Conn) {
+// pump hands on what comes, and ends both connections before what pass refuses.
+func (f *freezer) pump(from, to net.Conn, pass func([]byte) bool) {
 	defer func() { _, _ = from.Close(), to.Close() }()
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buf)
+		if n > 0 && !pass(buf[:n]) {
+			return
+		}
 		if n > 0 {
 			f.gate.RLock()
 			_, failed := to.Write(buf[:n])

@@ -25,6 +25,8 @@ type queueLoop struct {
 	controls map[string]queue.Control
 	changed  bool            // controls, since the last claim
 	served   map[string]bool // lanes, by the last claim
+	alone    bool            // one lane may have jobs at most
+	sole     string          // that lane, or ""
 	paused   bool
 }
 
@@ -50,6 +52,13 @@ func (q *queueLoop) hear(n queue.Notice) {
 		q.notices = []queue.Notice{{}}
 	}
 	urgent := slices.ContainsFunc(n.Lanes, func(lane string) bool { return !q.served[lane] })
+	q.alone = q.alone && n.Lanes != nil
+	for _, lane := range n.Lanes {
+		if q.sole == "" {
+			q.sole = lane
+		}
+		q.alone = q.alone && q.sole == lane
+	}
 	q.mu.Unlock()
 	if urgent {
 		select {
@@ -96,8 +105,8 @@ func (q *queueLoop) inform() {
 	q.notices = q.notices[:0]
 }
 
-// run claims until ctx ends. Attempts run under work and are counted in attempts.
-func (q *queueLoop) run(ctx, work context.Context, attempts *sync.WaitGroup) {
+// run claims until ctx ends. Attempts are counted in attempts.
+func (q *queueLoop) run(ctx context.Context, attempts *sync.WaitGroup) {
 	poll := time.NewTimer(0)
 	defer poll.Stop()
 	failures := 0
@@ -106,16 +115,12 @@ func (q *queueLoop) run(ctx, work context.Context, attempts *sync.WaitGroup) {
 		if free == 0 || ctx.Err() != nil { // a slot that came free with the stop stays free
 			return
 		}
-		claimed, err := q.claim(ctx, work, free)
+		claimed, err := q.claim(ctx, free)
 		for range free - len(claimed) {
 			q.freed <- struct{}{}
 		}
-		run := q.runner.attempt
-		if ctx.Err() != nil { // what a claim in flight brought goes back as it came
-			run = q.runner.handBack
-		}
 		for i := range claimed {
-			q.start(run, &claimed[i], attempts)
+			q.start(ctx, &claimed[i], attempts)
 		}
 		wait := q.runner.cfg.Poll
 		switch {
@@ -191,30 +196,28 @@ const orphanTime = 15 * time.Second
 
 // claim takes jobs for the free slots, after giving back what an earlier claim
 // with a lost answer may have left in our name.
-func (q *queueLoop) claim(ctx, work context.Context, limit int) ([]queue.Claimed, error) {
+func (q *queueLoop) claim(ctx context.Context, limit int) ([]queue.Claimed, error) {
 	r := q.runner
 	r.claiming.Lock()
 	defer r.claiming.Unlock()
 	// A claim in flight is finished, not cut, when ctx ends: its jobs are ours.
 	steady := context.WithoutCancel(ctx)
-	if time.Now().Before(r.orphansUntil) {
-		n, err := queue.ReleaseOrphans(steady, r.db, r.worker, r.known())
-		if err != nil {
-			return nil, err
-		}
-		if n > 0 {
-			r.log.InfoContext(ctx, "released jobs whose claim was not answered", "jobs", n)
-		}
+	n, err := r.releaseOrphans(steady)
+	if err != nil {
+		return nil, err
+	}
+	if n > 0 {
+		r.log.InfoContext(ctx, "released jobs whose claim was not answered", "jobs", n)
 	}
 	q.inform()
 	asked := time.Now()
 	jobs, err := q.claimer.Claim(steady, limit)
 	if err != nil {
-		r.orphansUntil = time.Now().Add(orphanTime)
+		r.expectOrphans()
 		return nil, err
 	}
 	// Known before the lock is let go, so that no release takes them for orphans.
-	r.takeOff(work, jobs, asked)
+	r.takeOff(jobs, asked)
 	q.note(jobs)
 	return jobs, nil
 }
@@ -228,16 +231,35 @@ func (q *queueLoop) note(jobs []queue.Claimed) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.served = served
+	q.sole, q.alone = q.claimer.Sole()
 }
 
-// releaseOrphans is the last act of a worker with a claim that was not answered.
-func (r *Runner) releaseOrphans(ctx context.Context) {
-	if time.Now().After(r.orphansUntil) {
-		return
+// expectOrphans says that jobs may be ours without our knowing.
+func (r *Runner) expectOrphans() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.orphansUntil = time.Now().Add(orphanTime)
+}
+
+// releaseOrphans gives back what a claim or settle with a lost answer may have left
+// in our name.
+func (r *Runner) releaseOrphans(ctx context.Context) (int, error) {
+	r.mu.Lock()
+	expected := time.Now().Before(r.orphansUntil)
+	r.mu.Unlock()
+	if !expected {
+		return 0, nil
 	}
+	r.taking.Lock()
+	defer r.taking.Unlock()
+	return queue.ReleaseOrphans(ctx, r.db, r.worker, r.known())
+}
+
+// releaseLastOrphans is the last act of a worker with a claim that was not answered.
+func (r *Runner) releaseLastOrphans(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), handBackTime)
 	defer cancel()
-	if _, err := queue.ReleaseOrphans(ctx, r.db, r.worker, r.known()); err != nil {
+	if _, err := r.releaseOrphans(ctx); err != nil {
 		r.log.WarnContext(ctx, "jobs whose claim was not answered could not be given back; their leases will run out", "error", err)
 	}
 }
@@ -250,11 +272,11 @@ func (r *Runner) known() []queue.Held {
 
 // takeOff notes the flights of claimed jobs. Their leases run from before the
 // claim was asked for.
-func (r *Runner) takeOff(work context.Context, jobs []queue.Claimed, asked time.Time) {
+func (r *Runner) takeOff(jobs []queue.Claimed, asked time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := range jobs {
-		ctx, cancel := context.WithCancelCause(work)
+		ctx, cancel := context.WithCancelCause(r.work)
 		r.flights[heldOf(&jobs[i])] = &flight{ctx: ctx, cancel: cancel, begun: time.Now(), extended: asked}
 	}
 }
@@ -262,10 +284,37 @@ func (r *Runner) takeOff(work context.Context, jobs []queue.Claimed, asked time.
 func heldOf(c *queue.Claimed) queue.Held { return queue.Held{JobID: c.ID, Lease: c.Lease} }
 
 // start runs an attempt in a goroutine that frees its slot when the outcome is
-// durable.
-func (q *queueLoop) start(run func(*queue.Claimed), job *queue.Claimed, attempts *sync.WaitGroup) {
+// durable, and the next jobs of its ordering key before that. Once ctx has ended a
+// job goes back as it came.
+func (q *queueLoop) start(ctx context.Context, job *queue.Claimed, attempts *sync.WaitGroup) {
 	attempts.Go(func() {
 		defer func() { q.freed <- struct{}{} }()
-		run(job)
+		began, ran := time.Now(), 0
+		takeNext := func(c *queue.Claimed) bool {
+			ran++
+			return ran < maxInSlot && time.Since(began) < maxInSlotFor && ctx.Err() == nil && q.mayTake(c.Lane)
+		}
+		for job != nil {
+			if ctx.Err() != nil {
+				job = q.runner.handBack(job)
+			} else {
+				job = q.runner.attempt(job, takeNext)
+			}
+		}
 	})
+}
+
+// A slot goes on with the jobs of one ordering key for so many of them and so long, so
+// that the others of its lane, which may be more urgent, have their turn.
+const (
+	maxInSlot    = 20
+	maxInSlotFor = time.Second
+)
+
+// mayTake says whether a slot may go on with the next job of an ordering key: not
+// when another lane may wait for its turn.
+func (q *queueLoop) mayTake(lane string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.alone && !q.paused && (q.sole == "" || q.sole == lane)
 }

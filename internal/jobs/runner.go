@@ -37,19 +37,24 @@ type Runner struct {
 	kinds     *Registry
 	log       *slog.Logger
 	worker    uuid.UUID
-	settler   *pg.Group[settlement, bool]
+	settler   *pg.Group[settlement, settled]
+	taker     *pg.Group[settlement, settled] // of settlements that take the next job
 	promoter  *queue.Promoter
 	queues    []*queueLoop
 	controls  chan struct{} // a token when a control was changed
 
 	claiming sync.Mutex // one claim at a time, so that orphans can be told from claims in flight
-	// orphansUntil is how long jobs of a claim that failed may still become ours
-	// without our knowing: the server may hold its transaction that long.
-	orphansUntil time.Time
-	abandon      chan struct{} // closed at the end of the drain: outcomes are given up
+	// taking is held, shared, by settles from before they take jobs until those are in
+	// flight, so that no release takes them for orphans.
+	taking  sync.RWMutex
+	work    context.Context // of all attempts; it outlives that of Run
+	abandon chan struct{}   // closed at the end of the drain: outcomes are given up
 
 	mu      sync.Mutex
 	flights map[queue.Held]*flight // by lease: a job whose lease was lost may come back here
+	// orphansUntil is how long jobs of a claim or settle that failed may still become
+	// ours without our knowing: the server may hold its transaction that long.
+	orphansUntil time.Time
 
 	stale atomic.Int64
 }
@@ -79,6 +84,7 @@ func NewRunner(cfg RunnerConfig, db, heartbeat *pg.DB, kinds *Registry, log *slo
 		r.queues = append(r.queues, newQueueLoop(r, name, n))
 	}
 	r.settler = pg.NewGroup(pg.GroupConfig[settlement]{MaxSize: 1000, MaxWaiting: slots + 1}, r.commitSettlements)
+	r.taker = pg.NewGroup(pg.GroupConfig[settlement]{MaxSize: 1000, MaxWaiting: slots + 1}, r.commitSettlements)
 	return r
 }
 
@@ -98,8 +104,12 @@ func (r *Runner) Run(ctx context.Context) error {
 	// Attempts and what serves them outlive ctx, until the drain is over.
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
+	r.work = work
 	var serving, looping sync.WaitGroup
 	serving.Go(func() { r.settler.Run(work, 1) })
+	// Two, as such a settle does the work of the claim as well, which is done beside
+	// the others.
+	serving.Go(func() { r.taker.Run(work, 2) })
 	serving.Go(func() { r.beat(work) })
 	serving.Go(func() { r.watchCancels(work) })
 	looping.Go(func() { _ = r.promoter.Run(ctx) })
@@ -111,11 +121,11 @@ func (r *Runner) Run(ctx context.Context) error {
 	})
 	var attempts sync.WaitGroup
 	for _, q := range r.queues {
-		looping.Go(func() { q.run(ctx, work, &attempts) })
+		looping.Go(func() { q.run(ctx, &attempts) })
 	}
 	looping.Wait()
 	r.drain(ctx, &attempts)
-	r.releaseOrphans(ctx)
+	r.releaseLastOrphans(ctx)
 	close(r.abandon)
 	stopWork()
 	serving.Wait()

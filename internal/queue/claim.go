@@ -49,13 +49,13 @@ const claimSettings = `
 SELECT now() AS now, concat(set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
     set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true)) AS settings`
 
-// setPlanner sets the planner for a transaction and gives the time that it sees as now.
-func setPlanner(ctx context.Context, tx *sqlx.Tx) (time.Time, error) {
+// setPlanner sets the planner for the rest of a transaction and gives the time that it sees as now.
+func setPlanner(ctx context.Context, q pg.Querier) (time.Time, error) {
 	var row struct {
 		Now      time.Time
 		Settings string
 	}
-	if err := tx.GetContext(ctx, &row, claimSettings); err != nil {
+	if err := q.GetContext(ctx, &row, claimSettings); err != nil {
 		return time.Time{}, fmt.Errorf("set planner: %w", err)
 	}
 	return row.Now, nil
@@ -83,10 +83,16 @@ WITH asked AS MATERIALIZED (
     FROM gone
     RETURNING job_id, queue, lane, priority, ready_at, attempt, lease, started_at
 )
+` + claimedColumns + `
+FROM claimed AS c` + claimedJoins
+
+// claimedColumns are what a worker needs to know of a job that it has (c).
+const claimedColumns = `
 SELECT c.job_id, c.lease, c.attempt, c.priority, c.ready_at, c.started_at, j.tenant, j.kind, c.queue, c.lane, j.payload,
        j.rule_id, j.endpoint_id, j.ordering_key, j.max_attempts, j.timeout_ms, j.retry, j.created_at, j.event_id, j.event_type,
-       e.source AS event_source, e.subject AS event_subject, e.time AS event_time, e.data AS event_data
-FROM claimed AS c
+       e.source AS event_source, e.subject AS event_subject, e.time AS event_time, e.data AS event_data`
+
+const claimedJoins = `
 JOIN signalstack.jobs AS j ON j.id = c.job_id
 LEFT JOIN signalstack.events AS e ON e.id = j.event_id`
 
@@ -215,6 +221,18 @@ func (c *Claimer) Claim(ctx context.Context, limit int) ([]Claimed, error) {
 	return jobs, nil
 }
 
+// Sole gives the only lane that may have jobs, or "" when none is known to; ok is
+// false when there are several.
+func (c *Claimer) Sole() (lane string, ok bool) {
+	switch len(c.lanes.ring) {
+	case 0:
+		return "", true
+	case 1:
+		return c.lanes.ring[0].name, true
+	}
+	return "", false
+}
+
 // More says whether there may be jobs that the last claim left for lack of room.
 func (c *Claimer) More() bool { return c.lanes.next(time.Now()) == 0 && !c.controls[wholeQueue].Paused }
 
@@ -243,19 +261,25 @@ func (c *Claimer) claim(ctx context.Context, tx *sqlx.Tx, picks []*pick, limit i
 	if err != nil {
 		return err
 	}
+	*jobs, err = scanClaimed(rows, limit)
+	return err
+}
+
+// scanClaimed reads up to n rows of claimedColumns.
+func scanClaimed(rows *sql.Rows, n int) ([]Claimed, error) {
 	defer func() { _ = rows.Close() }()
-	*jobs = make([]Claimed, 0, limit)
+	jobs := make([]Claimed, 0, n)
 	for rows.Next() {
 		var j Claimed
 		if err := j.scan(rows); err != nil {
-			return err
+			return nil, err
 		}
-		*jobs = append(*jobs, j)
+		jobs = append(jobs, j)
 	}
-	return rows.Err()
+	return jobs, rows.Err()
 }
 
-// scan reads a row of claimSQL, by place: finding columns by name costs as much as
+// scan reads a row of claimedColumns, by place: finding columns by name costs as much as
 // reading them.
 func (j *Claimed) scan(rows *sql.Rows) error {
 	return rows.Scan(&j.ID, &j.Lease, &j.Attempt, &j.Priority, &j.ReadyAt, &j.StartedAt, &j.Tenant, &j.Kind, &j.Queue, &j.Lane, &j.Payload,

@@ -9,8 +9,9 @@
 //	      run_at   |  promote |    retrying,     |
 //	      is later +-> scheduled <---------------+
 //	               |          |    released      |
-//	      ordering |  advance |                  | reaped: as retrying, or failed
-//	      key      +-> ordered: waits for the jobs of its key before it
+//	      ordering |          |                  | reaped: as retrying, or failed
+//	      key is   |          | the one before has ended
+//	      busy     +-> ordered ---------> running, where its worker goes on with it
 //
 // Promises:
 //   - Leases fence. The lease of a job grows with each claim and never goes back,
@@ -18,7 +19,7 @@
 //     nothing and is reported as stale.
 //   - Nothing stands between one table and the next: a claim, a settle, a promotion
 //     and a reap are one statement each. What several rows must agree on, as the
-//     order of a key, is one transaction under the lock of that key.
+//     order of a key, is one transaction.
 //   - A worker that lost the answer to its claim gets those jobs back by
 //     ReleaseOrphans without burning an attempt.
 //   - A job whose worker died runs again after its lease, and the crash counts as
@@ -40,6 +41,23 @@
 //
 // A claimer learns of lanes by notification, and looks for itself when it is idle
 // and now and then: into the lanes it knows, and into the gaps between them.
+//
+// # Order
+//
+// Of the jobs of an ordering key one has its turn: it is ready, scheduled or running as
+// any other job. The rest wait in ordered, and the end of the one in turn, however it
+// came, moves the next. Jobs without a key know nothing of this.
+//
+// A busy key has a row in ordering_keys. Adding to the key locks that row until the
+// commit, so jobs wait in the order of their commits. Who ends the job in turn is alone
+// in that, and needs no lock to move the next one: it sees the front of the line. Only
+// where it sees nobody wait it locks the row and looks again, as the key is idle then,
+// unless somebody adds to it just now.
+//
+// A worker may go on with the next job of a key, which costs what a claim does and not
+// a place in ready as well, but passes the rest of the lane. It does so for 20 jobs or a
+// second at most, with jobs of one priority that no limit counts, and not while it knows
+// of another lane with jobs.
 //
 // # Positions
 //

@@ -307,8 +307,9 @@ func (m *machine) extend(t *rapid.T) {
 	require.Equal(t, want, kept)
 }
 
-// settle ends claims in one batch. Those that do not hold any more, of dead workers
-// and of living ones that lost them, change nothing.
+// settle ends claims in one batch, and may take the next jobs of their keys. Claims
+// that do not hold any more, of dead workers and of living ones that lost them, change
+// nothing.
 func (m *machine) settle(t *rapid.T) {
 	drawn := m.drawClaims(t, rapid.IntRange(0, 2).Draw(t, "old") == 0)
 	batch, want := make([]queue.Settlement, len(drawn)), map[queue.Held]queue.State{}
@@ -323,24 +324,41 @@ func (m *machine) settle(t *rapid.T) {
 		if rapid.Bool().Draw(t, "delayed") {
 			batch[i].Delay = time.Hour
 		}
+		batch[i].TakeNext = rapid.Bool().Draw(t, "take next")
 		if m.current(c) {
 			want[held(c)] = m.settled(m.jobs[c.ID], batch[i])
 		}
 	}
 	var got map[queue.Held]queue.State
+	var taken []queue.Claimed
+	worker := m.claimers[m.worker(t)].Worker
 	m.inTx(t, func(tx *sqlx.Tx) (err error) {
-		got, err = settleAndCount(t.Context(), tx, batch)
+		got, taken, err = settleAndTake(t.Context(), tx, batch, worker)
 		return err
 	})
 	require.Equal(t, want, got)
+	for _, next := range taken {
+		ended := slices.IndexFunc(batch, func(s queue.Settlement) bool {
+			return s.TakeNext && s.OrderingKey == next.OrderingKey && want[queue.Held{JobID: s.JobID, Lease: s.Lease}].Final()
+		})
+		require.GreaterOrEqual(t, ended, 0, "%s was taken for none that ended", m.name(next.ID))
+		before := m.jobs[batch[ended].JobID]
+		require.Equal(t, []any{before.Lane(), before.standing.Priority}, []any{next.Lane, next.Priority}, "%s passed another line", m.name(next.ID))
+		m.claimed(t, next) // it was ready: the first of its key
+	}
 }
 
 // settleAndCount settles as the runner does, with the facts in the same
 // transaction.
 func settleAndCount(ctx context.Context, tx *sqlx.Tx, batch []queue.Settlement) (map[queue.Held]queue.State, error) {
-	states, err := queue.Settle(ctx, tx, batch)
+	states, _, err := settleAndTake(ctx, tx, batch, uuid.Nil)
+	return states, err
+}
+
+func settleAndTake(ctx context.Context, tx *sqlx.Tx, batch []queue.Settlement, worker uuid.UUID) (map[queue.Held]queue.State, []queue.Claimed, error) {
+	states, taken, err := queue.SettleAndTake(ctx, tx, batch, worker, lease)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var deltas []analytics.Delta
 	for _, s := range batch {
@@ -358,7 +376,7 @@ func settleAndCount(ctx context.Context, tx *sqlx.Tx, batch []queue.Settlement) 
 			deltas = append(deltas, d)
 		}
 	}
-	return states, analytics.Record(ctx, tx, deltas)
+	return states, taken, analytics.Record(ctx, tx, deltas)
 }
 
 // expire lets leases run out. Their workers do not know.

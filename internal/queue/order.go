@@ -9,17 +9,6 @@ import (
 	"github.com/signalstack/signalstack/internal/pg"
 )
 
-// The order of a key: one of its jobs has its turn, which is to be ready, scheduled or
-// running, and the others wait in the table ordered. The key is busy then, and has a
-// row in ordering_keys.
-//
-// Adding to a key locks its row until the end of the transaction, so that jobs wait
-// in the order in which their transactions were committed. Whoever ends the job that
-// has its turn is alone in that, and lets the next one come without a lock: of a line
-// that jobs join in the order of their commits it sees the front. The row is locked
-// only where none was seen, as the key is idle then, unless somebody adds to it just
-// now.
-
 // orderingKey names jobs that run one after the other.
 type orderingKey struct{ tenant, key string }
 
@@ -32,7 +21,8 @@ const lockKey = `
     RETURNING k.tenant, k.ordering_key`
 
 // advance lets the next job of each key come whose job in turn has ended, or makes
-// the key idle when there is none.
+// the key idle when there is none. Nobody else can advance these keys meanwhile, but
+// operators can cancel and change jobs that wait, and then it looks again.
 func advance(ctx context.Context, q pg.Querier, keys []orderingKey) error {
 	for len(keys) > 0 {
 		tenants, names := keyColumns(keys)

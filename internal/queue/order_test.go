@@ -1,9 +1,11 @@
 package queue_test
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -124,6 +126,197 @@ func TestOrderHoldsAmongManyWritersAndWorkers(t *testing.T) {
 	require.Len(t, ran, writers*each)
 	require.ElementsMatch(t, came, ran)
 	require.Equal(t, 0, count(t, db, "ordered"))
+}
+
+// TestNextOfAKeyIsTakenWithTheEndOfTheOneBefore changes the second of two jobs of a
+// key, or how the first ends, and looks where the second stands then.
+func TestNextOfAKeyIsTakenWithTheEndOfTheOneBefore(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		next    func(*queue.NewJob)
+		state   queue.State
+		leave   bool // the worker does not ask for it
+		limited bool
+		place   string
+	}{
+		"as the one before":  {place: "running"},
+		"after a failure":    {state: queue.Failed, place: "running"},
+		"not asked for":      {leave: true, place: "ready"},
+		"another try first":  {state: queue.Retrying, place: "ordered"},
+		"handed back first":  {state: queue.Released, place: "ordered"},
+		"of another lane":    {next: func(j *queue.NewJob) { j.LimitKey = "x" }, place: "ready"},
+		"of another queue":   {next: func(j *queue.NewJob) { j.Queue = "other" }, place: "ready"},
+		"more urgent":        {next: func(j *queue.NewJob) { j.Priority = 1 }, place: "ready"},
+		"less urgent":        {next: func(j *queue.NewJob) { j.Priority = 4 }, place: "ready"},
+		"before its time":    {next: func(j *queue.NewJob) { j.Delay = time.Hour }, place: "scheduled"},
+		"counted by a limit": {limited: true, place: "ready"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := newDB(t)
+			first, second := newJob(keyed("k")), newJob(keyed("k"))
+			if c.next != nil {
+				c.next(&second)
+			}
+			enqueue(t, db, first, second)
+			worker := claimer(db)
+			if c.limited {
+				limit(t, db, queue.Control{MaxRunning: number(10)}, worker)
+			}
+			job := claim(t, worker, 10)[0]
+			s := queue.Settlement{
+				JobID: job.ID, Lease: job.Lease, Tenant: job.Tenant, OrderingKey: "k", State: cmp.Or(c.state, queue.Succeeded),
+				Outcome: queue.OutcomeSucceeded, TakeNext: !c.leave,
+			}
+			var taken []queue.Claimed
+			require.NoError(t, pg.InTx(t.Context(), db, func(tx *sqlx.Tx) (err error) {
+				_, taken, err = queue.SettleAndTake(t.Context(), tx, []queue.Settlement{s}, worker.Worker, lease)
+				return err
+			}))
+			for _, place := range []string{"running", "ready", "scheduled", "ordered"} {
+				found := count(t, db, place+` WHERE job_id = '`+second.ID.String()+`'`)
+				require.Equal(t, place == c.place, found == 1, place)
+			}
+			if c.place != "running" {
+				require.Empty(t, taken)
+				return
+			}
+			require.Len(t, taken, 1)
+			require.Equal(t, second.ID, taken[0].ID)
+			require.Equal(t, []any{1, int64(1), second.Kind}, []any{taken[0].Attempt, taken[0].Lease, taken[0].Kind})
+			end(t, db, taken[0], queue.Succeeded)
+			require.Equal(t, 0, count(t, db, "ordering_keys"), "the key is idle")
+		})
+	}
+}
+
+// TestKeyIsNeverStuckWhenAllActAtOnce has writers, workers and operators work on two
+// keys at once: what is left in the end runs to its end.
+func TestKeyIsNeverStuckWhenAllActAtOnce(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	const writers, each = 4, 40
+	ctx := context.Background()
+	var acting, working sync.WaitGroup
+	for w := range writers {
+		acting.Go(func() {
+			for n := range each {
+				job := newJob(keyed([]string{"a", "b"}[n%2]))
+				if err := pg.InTx(ctx, db, func(tx *sqlx.Tx) error { return addAndCount(ctx, tx, []queue.NewJob{job}) }); err != nil {
+					t.Errorf("a writer noticed: %v", err)
+				}
+				var err error
+				switch (w + n) % 4 {
+				case 0:
+					_, err = queue.Cancel(ctx, db, job.ID)
+				case 1:
+					err = queue.Change{Priority: number(1 + n%4)}.Apply(ctx, db, job.ID)
+				case 2:
+					err = queue.Retry(ctx, db, job.ID)
+				}
+				if err != nil && fault.As(err) == nil {
+					t.Errorf("an operator noticed: %v", err)
+				}
+			}
+		})
+	}
+	var acted atomic.Bool
+	for range 3 {
+		working.Go(func() {
+			c := claimer(db)
+			for !acted.Load() || count(t, db, "ready")+count(t, db, "running")+count(t, db, "ordered") > 0 {
+				jobs, err := c.Claim(ctx, 2)
+				for err == nil && len(jobs) > 0 {
+					batch := settlements(jobs)
+					for i := range batch {
+						batch[i].TakeNext = rand.IntN(2) == 0
+					}
+					err = pg.InTx(ctx, db, func(tx *sqlx.Tx) (err error) {
+						_, jobs, err = settleAndTake(ctx, tx, batch, c.Worker)
+						return err
+					})
+				}
+				if err != nil {
+					t.Errorf("a worker noticed: %v", err)
+					return
+				}
+			}
+		})
+	}
+	acting.Wait()
+	acted.Store(true)
+	done := make(chan struct{})
+	go func() { working.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		require.Fail(t, "a key is stuck")
+	}
+	require.Equal(t, 0, count(t, db, "ordering_keys"))
+	checkInvariants(t, db)
+}
+
+// TestKeyGoesOnWhateverElseIsUnderWay ends the job in turn while another transaction
+// has an act on the same key done and not yet committed.
+func TestKeyGoesOnWhateverElseIsUnderWay(t *testing.T) {
+	t.Parallel()
+	ends := map[string]func(context.Context, *pg.DB, queue.Claimed) error{
+		"ended": func(ctx context.Context, db *pg.DB, c queue.Claimed) error {
+			return pg.InTx(ctx, db, func(tx *sqlx.Tx) error {
+				_, err := queue.Settle(ctx, tx, settlements([]queue.Claimed{c}))
+				return err
+			})
+		},
+		"canceled": func(ctx context.Context, db *pg.DB, c queue.Claimed) error {
+			_, err := queue.Cancel(ctx, db, c.ID)
+			return err
+		},
+	}
+	for name, end := range ends {
+		for other, c := range map[string]struct {
+			jobs  int // of the key
+			act   func(context.Context, *sqlx.Tx, []queue.NewJob) error
+			comes int // whose turn it is then
+		}{
+			"the next is added": {1, func(ctx context.Context, tx *sqlx.Tx, jobs []queue.NewJob) error {
+				return queue.Enqueue(ctx, tx, jobs[1:2])
+			}, 1},
+			"the next is changed": {2, func(ctx context.Context, tx *sqlx.Tx, jobs []queue.NewJob) error {
+				_, err := tx.ExecContext(ctx, `UPDATE signalstack.ordered SET priority = 1 WHERE job_id = $1`, jobs[1].ID)
+				return err
+			}, 1},
+			"the next is canceled": {3, func(ctx context.Context, tx *sqlx.Tx, jobs []queue.NewJob) error {
+				_, err := queue.CancelWaiting(ctx, tx, jobs[1].ID)
+				return err
+			}, 2},
+		} {
+			t.Run(name+" while "+other, func(t *testing.T) {
+				t.Parallel()
+				db := newDB(t)
+				jobs := []queue.NewJob{newJob(keyed("k")), newJob(keyed("k")), newJob(keyed("k"))}
+				enqueue(t, db, jobs[:c.jobs]...)
+				first := queue.Claimed{ID: jobs[0].ID} // it waits
+				if name == "ended" {
+					first = claim(t, claimer(db), 1)[0]
+				}
+				tx, err := db.BeginTxx(t.Context(), nil)
+				require.NoError(t, err)
+				defer func() { _ = tx.Rollback() }()
+				require.NoError(t, c.act(t.Context(), tx, jobs))
+				ended := make(chan error, 1)
+				go func() { ended <- end(context.Background(), db, first) }()
+				require.Eventually(t, func() bool {
+					var waits bool
+					err := db.GetContext(t.Context(), &waits, `
+						SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')`)
+					return err == nil && waits
+				}, 10*time.Second, time.Millisecond)
+				require.NoError(t, tx.Commit())
+				require.NoError(t, <-ended)
+				require.Equal(t, 1, count(t, db, "ready WHERE job_id = '"+jobs[c.comes].ID.String()+"'"))
+			})
+		}
+	}
 }
 
 func TestWaitingJobIsCanceledAtOnce(t *testing.T) {

@@ -56,6 +56,7 @@ type Settlement struct {
 	Delay       time.Duration // before the next attempt, when there is one
 	Duration    time.Duration
 	Exchange    json.RawMessage // nil: none
+	TakeNext    bool            // by SettleAndTake
 }
 
 // settleText ends claims whose lease is still theirs: it deletes the running row,
@@ -102,15 +103,16 @@ WITH given AS MATERIALIZED (
     UNION ALL
     SELECT signalstack.notify_scheduled(min(run_at)) FROM later WHERE run_at < now() + interval '3 seconds' HAVING count(*) > 0
 )
-SELECT job_id, lease, becomes AS state, %[5]s AS advanced FROM gone WHERE (SELECT count(*) FROM told) >= 0`
+SELECT job_id, lease, becomes AS state, %[5]s AS advanced FROM gone WHERE (SELECT count(*) FROM told) >= 0%[6]s`
 
 // settleSQL is for batches in which no job has an ordering key. settleInOrderSQL
 // also lets the next job of each key come whose job has ended: the first that the
 // statement sees, by one step of the index ordered_key, found again by its place
-// (ctid), whatever statistics say of the table.
+// (ctid), whatever statistics say of the table. It becomes ready or scheduled, or is
+// running at once where the worker asked for it.
 var (
-	settleSQL        = fmt.Sprintf(settleText, "", "", "", "", "false")
-	settleInOrderSQL = fmt.Sprintf(settleText, ", $9::text[], $10::text[]", ", tenant, ordering_key", `next AS (
+	settleSQL        = fmt.Sprintf(settleText, "", "", "", "", "false", "")
+	settleInOrderSQL = fmt.Sprintf(settleText, ", $9::text[], $10::text[], $11::bool[]", ", tenant, ordering_key, take_next", `next AS (
     DELETE FROM signalstack.ordered WHERE ctid = ANY (ARRAY(
         SELECT f.at
         FROM gone CROSS JOIN LATERAL (
@@ -119,23 +121,65 @@ var (
         ) AS f
         WHERE gone.ordering_key <> '' AND gone.becomes IN ('succeeded', 'failed', 'canceled')))
     RETURNING tenant, ordering_key, job_id, queue, lane, priority, run_at, lease
+), come AS MATERIALIZED (
+    SELECT *, run_at <= now() AND (tenant, ordering_key, queue, lane, priority) IN (
+        SELECT tenant, ordering_key, queue, lane, priority FROM gone WHERE take_next AND NOT limited
+    ) AS taken
+    FROM next
+), taken AS (
+    INSERT INTO signalstack.running (job_id, queue, lane, priority, ready_at, attempt, lease, worker, limited, started_at, lease_until)
+    SELECT job_id, queue, lane, priority, now(), 1, lease + 1, $12, false, now(), now() + $13 * interval '1 millisecond'
+    FROM come WHERE taken
 ),`, `
-    UNION ALL SELECT job_id, queue, lane, priority, run_at, 0, lease FROM next`,
-		`(tenant, ordering_key) IN (SELECT tenant, ordering_key FROM next)`)
+    UNION ALL SELECT job_id, queue, lane, priority, run_at, 0, lease FROM come WHERE NOT taken`,
+		`(tenant, ordering_key) IN (SELECT tenant, ordering_key FROM next)`, `
+UNION ALL SELECT job_id, lease + 1, 'running', false FROM come WHERE taken`)
 )
+
+// SettleAndTake settles, and where a settlement says TakeNext it claims the next job
+// of the ordering key for the worker in the same statement, past all others of its
+// lane: whoever asks must know that it takes no turn from them. A job that differs in
+// its queue, lane or priority from the one before it is not taken, nor is one whose
+// time has not come or that a limit would count. Where the answer is lost it is an
+// orphan, as after a claim.
+func SettleAndTake(ctx context.Context, q pg.Querier, all []Settlement, worker uuid.UUID, lease time.Duration) (map[Held]State, []Claimed, error) {
+	states, taken, err := settle(ctx, q, all, worker, lease)
+	if err != nil || len(taken) == 0 {
+		return states, nil, err
+	}
+	jobs, err := claimedJobs(ctx, q, taken)
+	return states, jobs, err
+}
+
+// claimedJobs reads jobs that this transaction has claimed.
+func claimedJobs(ctx context.Context, q pg.Querier, ids pq.StringArray) ([]Claimed, error) {
+	if _, err := setPlanner(ctx, q); err != nil {
+		return nil, err
+	}
+	rows, err := q.QueryContext(ctx, claimedColumns+` FROM signalstack.running AS c`+claimedJoins+` WHERE c.job_id = ANY ($1::uuid[])`, ids)
+	if err != nil {
+		return nil, fmt.Errorf("read claimed jobs: %w", err)
+	}
+	return scanClaimed(rows, len(ids))
+}
 
 // Settle ends claims in the caller's transaction and gives the states that the jobs
 // of those are in that were still theirs to end. The others are stale: their lease
 // was taken away and another attempt stands.
 func Settle(ctx context.Context, q pg.Querier, all []Settlement) (map[Held]State, error) {
+	states, _, err := settle(ctx, q, all, uuid.UUID{}, 0)
+	return states, err
+}
+
+func settle(ctx context.Context, q pg.Querier, all []Settlement, worker uuid.UUID, lease time.Duration) (map[Held]State, pq.StringArray, error) {
 	statement, args := settleSQL, settleArgs(all)
 	keys := keysOf(all)
 	if len(keys) > 0 {
-		tenants, names := make(pq.StringArray, len(all)), make(pq.StringArray, len(all))
+		tenants, names, takes := make(pq.StringArray, len(all)), make(pq.StringArray, len(all)), make(pq.BoolArray, len(all))
 		for i, s := range all {
-			tenants[i], names[i] = s.Tenant, s.OrderingKey
+			tenants[i], names[i], takes[i] = s.Tenant, s.OrderingKey, s.TakeNext && worker != uuid.Nil
 		}
-		statement, args = settleInOrderSQL, append(args, tenants, names)
+		statement, args = settleInOrderSQL, append(args, tenants, names, takes, worker, lease.Milliseconds())
 	}
 	var rows []struct {
 		Held
@@ -143,17 +187,22 @@ func Settle(ctx context.Context, q pg.Querier, all []Settlement) (map[Held]State
 		Advanced bool  `db:"advanced"`
 	}
 	if err := q.SelectContext(ctx, &rows, statement, args...); err != nil {
-		return nil, fmt.Errorf("settle %d jobs: %w", len(all), err)
+		return nil, nil, fmt.Errorf("settle %d jobs: %w", len(all), err)
 	}
 	states := make(map[Held]State, len(rows))
 	var last []orderingKey
+	var taken pq.StringArray
 	for _, r := range rows {
+		if r.State == Running {
+			taken = append(taken, r.JobID.String())
+			continue
+		}
 		states[r.Held] = r.State
 		if key, ok := keys[r.JobID]; ok && r.State.Final() && !r.Advanced {
 			last = append(last, key)
 		}
 	}
-	return states, advance(ctx, q, last)
+	return states, taken, advance(ctx, q, last)
 }
 
 // keysOf gives the ordering keys of the jobs that have one.
