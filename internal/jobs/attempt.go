@@ -275,7 +275,7 @@ func (r *Runner) store(ctx context.Context, batch []settlement, again bool) (sta
 	for i, s := range batch {
 		rows[i] = s.Settlement
 	}
-	err = pg.InTx(ctx, r.db, func(tx *sqlx.Tx) error {
+	err = pg.InSteadyTx(ctx, r.db, func(tx *sqlx.Tx) error {
 		if states, err = queue.Settle(ctx, tx, rows); err != nil {
 			return err
 		}

@@ -42,32 +42,14 @@ type Claimed struct {
 	EventData    []byte
 }
 
-// claimSettings hold the plan of the claim to the index it was written for.
-// Statistics of a table that swings between empty and a million rows are mostly
-// wrong, and a sequential scan or a sort chosen by them would stop the queue.
-const claimSettings = `
-SELECT now() AS now, concat(set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
-    set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true)) AS settings`
-
-// setPlanner sets the planner for a transaction and gives the time that it sees as now.
-func setPlanner(ctx context.Context, tx *sqlx.Tx) (time.Time, error) {
-	var row struct {
-		Now      time.Time
-		Settings string
-	}
-	if err := tx.GetContext(ctx, &row, claimSettings); err != nil {
-		return time.Time{}, fmt.Errorf("set planner: %w", err)
-	}
-	return row.Now, nil
-}
-
 // claimSQL moves jobs of one queue from ready to running.
 //
 // Each lane's priorities are ranges of the index ready_claim, read in order from
 // their positions; no lane is walked over to reach another. Rows that others hold
 // are skipped, not waited for; a locked row stays where it is, so its place (ctid)
 // finds it again. The CTE is MATERIALIZED because a LIMIT below a join may be run
-// again, and then claims more than it says. %s is one of the two orders below.
+// again, and then claims more than it says. %s is one of the two orders below. The
+// first row is no job: it gives the time that the claim saw as now.
 const claimSQL = `
 WITH asked AS MATERIALIZED (
     SELECT * FROM unnest($2::text[], $3::bigint[], $4::bool[], $5::timestamptz[], $6::timestamptz[], $7::timestamptz[], $8::timestamptz[])
@@ -83,6 +65,9 @@ WITH asked AS MATERIALIZED (
     FROM gone
     RETURNING job_id, queue, lane, priority, ready_at, attempt, lease, started_at
 )
+SELECT '00000000-0000-0000-0000-000000000000'::uuid, 0::bigint, 0, 0::smallint, now(), now(), '', '', '', '', ''::bytea,
+       NULL::uuid, NULL::uuid, '', 0, 0, '', now(), NULL::uuid, '', NULL, NULL, NULL::timestamptz, NULL::bytea
+UNION ALL
 SELECT c.job_id, c.lease, c.attempt, c.priority, c.ready_at, c.started_at, j.tenant, j.kind, c.queue, c.lane, j.payload,
        j.rule_id, j.endpoint_id, j.ordering_key, j.max_attempts, j.timeout_ms, j.retry, j.created_at, j.event_id, j.event_type,
        e.source AS event_source, e.subject AS event_subject, e.time AS event_time, e.data AS event_data
@@ -129,6 +114,12 @@ const byAge = `
     CROSS JOIN LATERAL (
         SELECT r.ctid AS at FROM signalstack.ready AS r WHERE r.job_id = oldest.job_id FOR UPDATE SKIP LOCKED
     ) AS r`
+
+// The two forms of the statement.
+var (
+	claimByPriority = fmt.Sprintf(claimSQL, byPriority)
+	claimByAge      = fmt.Sprintf(claimSQL, byAge)
+)
 
 // claimsByAge: one claim in so many serves by age alone, so that a low priority
 // waits long behind a busy high one but not for ever.
@@ -193,15 +184,12 @@ func (c *Claimer) Claim(ctx context.Context, limit int) ([]Claimed, error) {
 	var jobs []Claimed
 	var room allowance
 	var now time.Time
-	err := pg.InTx(ctx, c.db, func(tx *sqlx.Tx) (err error) {
+	err := pg.InSteadyTx(ctx, c.db, func(tx *sqlx.Tx) (err error) {
 		jobs = nil
-		if now, err = setPlanner(ctx, tx); err != nil {
-			return err
-		}
 		if room, err = c.allow(ctx, tx, picks, limit); err != nil || room.limit == 0 {
 			return err
 		}
-		if err := c.claim(ctx, tx, picks, room.limit, &jobs); err != nil {
+		if jobs, now, err = c.claim(ctx, tx, picks, room.limit); err != nil {
 			return err
 		}
 		return room.spend(ctx, tx, c.Queue, jobs)
@@ -222,11 +210,12 @@ func (c *Claimer) More() bool { return c.lanes.next(time.Now()) == 0 && !c.contr
 // most.
 func (c *Claimer) Wait(most time.Duration) time.Duration { return min(most, c.lanes.next(time.Now())) }
 
-func (c *Claimer) claim(ctx context.Context, tx *sqlx.Tx, picks []*pick, limit int, jobs *[]Claimed) error {
+// claim gives the jobs and the time that the statement saw as now.
+func (c *Claimer) claim(ctx context.Context, tx *sqlx.Tx, picks []*pick, limit int) (jobs []Claimed, now time.Time, err error) {
 	c.count++
-	order := byPriority
+	order := claimByPriority
 	if c.count%claimsByAge == 0 {
-		order = byAge
+		order = claimByAge
 	}
 	names, takes, limited := make(pq.StringArray, len(picks)), make(pq.Int64Array, len(picks)), make(pq.BoolArray, len(picks))
 	var since [LowestPriority]pq.StringArray
@@ -238,21 +227,24 @@ func (c *Claimer) claim(ctx context.Context, tx *sqlx.Tx, picks []*pick, limit i
 			since[at] = append(since[at], positionText(p.lane.since[at]))
 		}
 	}
-	rows, err := tx.QueryContext(ctx, fmt.Sprintf(claimSQL, order), c.Queue, names, takes, limited,
+	rows, err := tx.QueryContext(ctx, order, c.Queue, names, takes, limited,
 		since[0], since[1], since[2], since[3], limit, c.Worker, c.Lease.Milliseconds())
 	if err != nil {
-		return err
+		return nil, now, err
 	}
 	defer func() { _ = rows.Close() }()
-	*jobs = make([]Claimed, 0, limit)
+	jobs = make([]Claimed, 0, limit+1)
 	for rows.Next() {
-		var j Claimed
-		if err := j.scan(rows); err != nil {
-			return err
+		jobs = append(jobs, Claimed{})
+		last := len(jobs) - 1
+		if err := jobs[last].scan(rows); err != nil {
+			return nil, now, err
 		}
-		*jobs = append(*jobs, j)
+		if jobs[last].ID == uuid.Nil {
+			jobs, now = jobs[:last], jobs[last].StartedAt
+		}
 	}
-	return rows.Err()
+	return jobs, now, rows.Err()
 }
 
 // scan reads a row of claimSQL, by place: finding columns by name costs as much as

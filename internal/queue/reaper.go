@@ -211,11 +211,8 @@ func stalled(asked time.Time, lease time.Duration) bool { return time.Since(aske
 func reap(ctx context.Context, db *pg.DB, since time.Time, grace time.Duration) ([]Reaped, error) {
 	var reaped []Reaped
 	asked := time.Now()
-	err := pg.InTx(ctx, db, func(tx *sqlx.Tx) error {
+	err := pg.InSteadyTx(ctx, db, func(tx *sqlx.Tx) error {
 		reaped = nil
-		if _, err := setPlanner(ctx, tx); err != nil {
-			return err
-		}
 		keys, err := lockLostKeys(ctx, tx, since)
 		if err != nil {
 			return err
