@@ -138,6 +138,8 @@ type Claimer struct {
 	lanes    lanes
 	controls map[string]Control // by lane
 	count    int                // of claims
+	spare    int                // places for lanes that are not busy
+	busy     map[string]bool
 	lastFull time.Time
 	fullTook time.Duration
 }
@@ -170,14 +172,21 @@ func (c *Claimer) SetControls(controls map[string]Control) {
 	c.lanes.unblock()
 }
 
+// Keep makes claims leave so many places to lanes that are not busy.
+func (c *Claimer) Keep(spare int, busy map[string]bool) { c.spare, c.busy = spare, busy }
+
+// Lanes is how many lanes of the queue are known: those that had jobs in the last
+// minutes, or have a weight or a limit.
+func (c *Claimer) Lanes() int { return len(c.lanes.byName) }
+
 // Claim takes up to limit jobs: lanes in turn, and the most urgent of each first.
 // An error leaves it open whether jobs were claimed: call ReleaseOrphans before the
 // next claim.
 func (c *Claimer) Claim(ctx context.Context, limit int) ([]Claimed, error) {
-	if err := c.look(ctx); err != nil {
+	if err := c.look(ctx, limit); err != nil {
 		return nil, err
 	}
-	picks := c.lanes.pick(limit)
+	picks := c.lanes.pick(limit, c.spare, c.busy)
 	if len(picks) == 0 || c.controls[wholeQueue].Paused {
 		return nil, nil
 	}
@@ -256,9 +265,9 @@ func (j *Claimed) scan(rows *sql.Rows) error {
 }
 
 // look finds lanes that have jobs without our having heard of it.
-func (c *Claimer) look(ctx context.Context) error {
+func (c *Claimer) look(ctx context.Context, limit int) error {
 	full := time.Since(c.lastFull) >= max(c.FullPass, 50*c.fullTook) || c.FullPass == 0
-	if !full && c.lanes.next(time.Now()) == 0 {
+	if !full && limit > c.spare && c.lanes.next(time.Now()) == 0 {
 		return nil // there is enough to do
 	}
 	began := time.Now()
