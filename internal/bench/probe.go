@@ -47,7 +47,7 @@ func settle(ctx context.Context, db *pg.DB, got []queue.Claimed) error {
 			State: queue.Succeeded, Outcome: queue.OutcomeSucceeded,
 		}
 	}
-	return pg.InTx(ctx, db, func(tx *sqlx.Tx) error {
+	return pg.InSteadyTx(ctx, db, func(tx *sqlx.Tx) error {
 		_, err := queue.Settle(ctx, tx, all)
 		return err
 	})

@@ -20,7 +20,7 @@ type report struct {
 	Pickup       []pickup      `json:"pickup,omitempty"`
 	HeldSnapshot []heldFigures `json:"held_snapshot,omitempty"`
 	Big          *big          `json:"big,omitempty"`
-	Fair         *fair         `json:"fair,omitempty"`
+	Fair         []fair        `json:"fair,omitempty"`
 	Limits       []limited     `json:"limits,omitempty"`
 	Idle         *idle         `json:"idle,omitempty"`
 

@@ -63,7 +63,7 @@ func write(ctx context.Context, db *pg.DB, next func() []queue.NewJob) error {
 }
 
 func insert(ctx context.Context, db *pg.DB, batch []queue.NewJob) error {
-	return pg.InTx(ctx, db, func(tx *sqlx.Tx) error { return jobs.Write(ctx, tx, batch) })
+	return pg.InSteadyTx(ctx, db, func(tx *sqlx.Tx) error { return jobs.Write(ctx, tx, batch) })
 }
 
 // fill inserts n jobs, made batch by batch so that they need not all be in memory.

@@ -171,7 +171,7 @@ func (o *Outbox) move(ctx context.Context) (rows []outboxRow, err error) {
 		}
 	}()
 	for range moveTries {
-		err = pg.InTx(ctx, o.db, func(tx *sqlx.Tx) error {
+		err = pg.InSteadyTx(ctx, o.db, func(tx *sqlx.Tx) error {
 			var err error
 			if rows, err = takeRows(ctx, tx, o.limit); err != nil || len(rows) == 0 {
 				return err

@@ -165,7 +165,7 @@ const storeTries = 4
 
 func (in *Intake[T]) store(ctx context.Context, requests []*Request[T]) (postponed map[*Request[T]]bool, err error) {
 	for range storeTries {
-		err = pg.InTx(ctx, in.db, func(tx *sqlx.Tx) error {
+		err = pg.InSteadyTx(ctx, in.db, func(tx *sqlx.Tx) error {
 			postponed, err = in.storeInTx(ctx, tx, requests)
 			return err
 		})

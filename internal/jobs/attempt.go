@@ -303,7 +303,7 @@ func (r *Runner) store(ctx context.Context, batch []settlement, again bool) (sta
 	for i, s := range batch {
 		rows[i] = s.Settlement
 	}
-	err = pg.InTx(ctx, r.db, func(tx *sqlx.Tx) error {
+	err = pg.InSteadyTx(ctx, r.db, func(tx *sqlx.Tx) error {
 		if states, taken, err = queue.SettleAndTake(ctx, tx, rows, r.worker, r.cfg.Lease); err != nil {
 			return err
 		}

@@ -18,15 +18,15 @@ type queueLoop struct {
 	claimer *queue.Claimer
 	freed   chan struct{} // one token for each free slot
 	woken   chan struct{}
-	urgent  chan struct{} // a lane that the last claim did not serve has a job
+	urgent  chan struct{} // a lane of which nothing runs here has a job
 
 	mu       sync.Mutex
 	notices  []queue.Notice // heard since the last claim
 	controls map[string]queue.Control
-	changed  bool            // controls, since the last claim
-	served   map[string]bool // lanes, by the last claim
-	alone    bool            // one lane may have jobs at most
-	sole     string          // that lane, or ""
+	changed  bool           // controls, since the last claim
+	running  map[string]int // jobs, by lane
+	alone    bool           // one lane may have jobs at most
+	sole     string         // that lane, or ""
 	paused   bool
 }
 
@@ -38,6 +38,7 @@ func newQueueLoop(r *Runner, name string, slots int) *queueLoop {
 		runner: r, name: name, slots: slots,
 		claimer: queue.NewClaimer(r.db, name, r.worker, r.cfg.Lease, r.cfg.FullPass),
 		freed:   make(chan struct{}, slots), woken: make(chan struct{}, 1), urgent: make(chan struct{}, 1),
+		running: map[string]int{},
 	}
 	for range slots {
 		q.freed <- struct{}{}
@@ -51,7 +52,7 @@ func (q *queueLoop) hear(n queue.Notice) {
 	if q.notices = append(q.notices, n); len(q.notices) > maxNotices {
 		q.notices = []queue.Notice{{}}
 	}
-	urgent := slices.ContainsFunc(n.Lanes, func(lane string) bool { return !q.served[lane] })
+	urgent := slices.ContainsFunc(n.Lanes, func(lane string) bool { return q.running[lane] == 0 })
 	q.alone = q.alone && n.Lanes != nil
 	for _, lane := range n.Lanes {
 		if q.sole == "" {
@@ -157,17 +158,16 @@ func outageWait(failures int) time.Duration {
 // those that are.
 const gatherTime = 2 * time.Millisecond
 
-// takeSlots waits for a free slot and takes what comes free with it; 0 when ctx
-// ended.
+// sparePart of the slots is kept for lanes of which nothing runs here, where there
+// are several: else one lane's long jobs would hold every slot while another's first
+// job waits.
+const sparePart = 20
+
+// takeSlots waits for free slots and takes them. Without a lane that is new here it
+// waits for more than the spare ones; 0 when ctx ended.
 func (q *queueLoop) takeSlots(ctx context.Context) int {
-	select {
-	case <-ctx.Done():
-		return 0
-	case <-q.freed:
-	}
-	free := 1
-	gather := time.NewTimer(gatherTime)
-	defer gather.Stop()
+	free, spare := 0, q.spare()
+	var gathered, looked <-chan time.Time
 	for free < q.slots {
 		select {
 		case <-q.freed:
@@ -175,19 +175,40 @@ func (q *queueLoop) takeSlots(ctx context.Context) int {
 			continue
 		default:
 		}
-		if free >= (q.slots+1)/2 {
+		var urgent chan struct{}
+		switch {
+		case free >= (q.slots+1)/2:
 			return free
+		case free > spare && gathered == nil:
+			gathered = time.After(gatherTime)
+		case free > 0 && looked == nil:
+			looked = time.After(q.runner.cfg.Poll) // notifications may be lost
+		}
+		if free > 0 {
+			urgent = q.urgent
 		}
 		select {
+		case <-ctx.Done():
+			return 0
 		case <-q.freed:
 			free++
-		case <-q.urgent:
+		case <-urgent:
 			return free
-		case <-gather.C:
+		case <-gathered:
+			return free
+		case <-looked:
 			return free
 		}
 	}
 	return free
+}
+
+// spare is how many slots are kept for lanes that are new here.
+func (q *queueLoop) spare() int {
+	if q.claimer.Lanes() < 2 {
+		return 0
+	}
+	return q.slots / sparePart
 }
 
 // orphanTime is how long the server may hold the transaction of a claim whose
@@ -210,6 +231,7 @@ func (q *queueLoop) claim(ctx context.Context, limit int) ([]queue.Claimed, erro
 		r.log.InfoContext(ctx, "released jobs whose claim was not answered", "jobs", n)
 	}
 	q.inform()
+	q.claimer.Keep(q.spare(), q.busy())
 	asked := time.Now()
 	jobs, err := q.claimer.Claim(steady, limit)
 	if err != nil {
@@ -222,16 +244,35 @@ func (q *queueLoop) claim(ctx context.Context, limit int) ([]queue.Claimed, erro
 	return jobs, nil
 }
 
-// note remembers which lanes a claim has served.
-func (q *queueLoop) note(jobs []queue.Claimed) {
-	served := map[string]bool{}
-	for i := range jobs {
-		served[jobs[i].Lane] = true
-	}
+// busy gives the lanes of which something runs here.
+func (q *queueLoop) busy() map[string]bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.served = served
+	busy := make(map[string]bool, len(q.running))
+	for lane := range q.running {
+		busy[lane] = true
+	}
+	return busy
+}
+
+// note counts what a claim brought as running.
+func (q *queueLoop) note(jobs []queue.Claimed) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i := range jobs {
+		q.running[jobs[i].Lane]++
+	}
 	q.sole, q.alone = q.claimer.Sole()
+}
+
+// free frees the slot of a job that runs no more.
+func (q *queueLoop) free(job *queue.Claimed) {
+	q.mu.Lock()
+	if q.running[job.Lane]--; q.running[job.Lane] == 0 {
+		delete(q.running, job.Lane)
+	}
+	q.mu.Unlock()
+	q.freed <- struct{}{}
 }
 
 // expectOrphans says that jobs may be ours without our knowing.
@@ -288,7 +329,7 @@ func heldOf(c *queue.Claimed) queue.Held { return queue.Held{JobID: c.ID, Lease:
 // job goes back as it came.
 func (q *queueLoop) start(ctx context.Context, job *queue.Claimed, attempts *sync.WaitGroup) {
 	attempts.Go(func() {
-		defer func() { q.freed <- struct{}{} }()
+		defer q.free(job) // the next of its key is of its lane
 		began, ran := time.Now(), 0
 		takeNext := func(c *queue.Claimed) bool {
 			ran++

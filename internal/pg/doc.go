@@ -15,6 +15,9 @@
 //   - Listen says ErrDeaf, by trying, when a pooler loses notifications. Migrations
 //     refuse a pooler: the server connection that keeps their lock may be another one
 //     for the next statement, and then nobody gives it back.
+//   - InSteadyTx is for the statements that run all the time: they are planned once for
+//     each connection, by their indexes and not by statistics, and cost one round trip.
+//     Behind a pooler, which cannot keep plans, they are planned each time.
 //   - InTx repeats a transaction that lost to a deadlock or a serialization
 //     failure, never one whose COMMIT may have happened.
 //   - A connection that finds itself on a read-only server (25006: the primary

@@ -24,6 +24,9 @@ const (
 	lockNotAvailable     = "55P03"
 	queryCanceled        = "57014"
 	readOnlyTransaction  = "25006"
+	featureNotSupported  = "0A000"
+	invalidStatementName = "26000"
+	duplicateStatement   = "42P05"
 )
 
 // RetryAfter is what a caller is told to wait when the database does not answer.
@@ -61,7 +64,7 @@ func IsBadData(err error) bool {
 // of it happened.
 func isConflict(err error) bool {
 	c := code(err)
-	return c == serializationFailure || c == deadlockDetected
+	return c == serializationFailure || c == deadlockDetected || isStalePlan(err)
 }
 
 // IsAway says whether the database could not be reached or did not answer in

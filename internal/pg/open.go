@@ -223,7 +223,7 @@ func (c *connector) accept(ctx context.Context, dialed conn, w way) (driver.Conn
 	if w.pooled {
 		return pooledConn{conn: dialed, bounds: c.bounds}, nil
 	}
-	return dialed, nil
+	return &serverConn{conn: dialed, pooled: func() { c.way.Store(&way{plain: w.plain, pooled: true}) }}, nil
 }
 
 // isRefusedParameter says whether a pooler ended the connection because of a

@@ -94,9 +94,14 @@ type pooledConn struct {
 // BeginTx begins a transaction; database/sql calls it.
 func (c pooledConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	if opts == (driver.TxOptions{}) {
-		return c.bound(ctx, "BEGIN READ WRITE; "+c.bounds)
+		begin := "BEGIN READ WRITE; " + c.bounds
+		if isSteady(ctx) {
+			begin += "; " + steadySettings
+		}
+		return c.bound(ctx, begin)
 	}
-	if _, err := c.conn.BeginTx(ctx, opts); err != nil {
+	// Without the end of ctx, for the reason given at serverConn.BeginTx.
+	if _, err := c.conn.BeginTx(context.WithoutCancel(ctx), opts); err != nil {
 		return nil, err
 	}
 	return c.bound(ctx, c.bounds)

@@ -42,32 +42,14 @@ type Claimed struct {
 	EventData    []byte
 }
 
-// claimSettings hold the plan of the claim to the index it was written for.
-// Statistics of a table that swings between empty and a million rows are mostly
-// wrong, and a sequential scan or a sort chosen by them would stop the queue.
-const claimSettings = `
-SELECT now() AS now, concat(set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
-    set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true)) AS settings`
-
-// setPlanner sets the planner for the rest of a transaction and gives the time that it sees as now.
-func setPlanner(ctx context.Context, q pg.Querier) (time.Time, error) {
-	var row struct {
-		Now      time.Time
-		Settings string
-	}
-	if err := q.GetContext(ctx, &row, claimSettings); err != nil {
-		return time.Time{}, fmt.Errorf("set planner: %w", err)
-	}
-	return row.Now, nil
-}
-
 // claimSQL moves jobs of one queue from ready to running.
 //
 // Each lane's priorities are ranges of the index ready_claim, read in order from
 // their positions; no lane is walked over to reach another. Rows that others hold
 // are skipped, not waited for; a locked row stays where it is, so its place (ctid)
 // finds it again. The CTE is MATERIALIZED because a LIMIT below a join may be run
-// again, and then claims more than it says. %s is one of the two orders below.
+// again, and then claims more than it says. %s is one of the two orders below. The
+// first row is no job: it gives the time that the claim saw as now.
 const claimSQL = `
 WITH asked AS MATERIALIZED (
     SELECT * FROM unnest($2::text[], $3::bigint[], $4::bool[], $5::timestamptz[], $6::timestamptz[], $7::timestamptz[], $8::timestamptz[])
@@ -83,6 +65,9 @@ WITH asked AS MATERIALIZED (
     FROM gone
     RETURNING job_id, queue, lane, priority, ready_at, attempt, lease, started_at
 )
+SELECT '00000000-0000-0000-0000-000000000000'::uuid, 0::bigint, 0, 0::smallint, now(), now(), '', '', '', '', ''::bytea,
+       NULL::uuid, NULL::uuid, '', 0, 0, '', now(), NULL::uuid, '', NULL, NULL, NULL::timestamptz, NULL::bytea
+UNION ALL
 ` + claimedColumns + `
 FROM claimed AS c` + claimedJoins
 
@@ -136,6 +121,12 @@ const byAge = `
         SELECT r.ctid AS at FROM signalstack.ready AS r WHERE r.job_id = oldest.job_id FOR UPDATE SKIP LOCKED
     ) AS r`
 
+// The two forms of the statement.
+var (
+	claimByPriority = fmt.Sprintf(claimSQL, byPriority)
+	claimByAge      = fmt.Sprintf(claimSQL, byAge)
+)
+
 // claimsByAge: one claim in so many serves by age alone, so that a low priority
 // waits long behind a busy high one but not for ever.
 const claimsByAge = 8
@@ -153,6 +144,8 @@ type Claimer struct {
 	lanes    lanes
 	controls map[string]Control // by lane
 	count    int                // of claims
+	spare    int                // places for lanes that are not busy
+	busy     map[string]bool
 	lastFull time.Time
 	fullTook time.Duration
 }
@@ -185,29 +178,33 @@ func (c *Claimer) SetControls(controls map[string]Control) {
 	c.lanes.unblock()
 }
 
+// Keep makes claims leave so many places to lanes that are not busy.
+func (c *Claimer) Keep(spare int, busy map[string]bool) { c.spare, c.busy = spare, busy }
+
+// Lanes is how many lanes of the queue are known: those that had jobs in the last
+// minutes, or have a weight or a limit.
+func (c *Claimer) Lanes() int { return len(c.lanes.byName) }
+
 // Claim takes up to limit jobs: lanes in turn, and the most urgent of each first.
 // An error leaves it open whether jobs were claimed: call ReleaseOrphans before the
 // next claim.
 func (c *Claimer) Claim(ctx context.Context, limit int) ([]Claimed, error) {
-	if err := c.look(ctx); err != nil {
+	if err := c.look(ctx, limit); err != nil {
 		return nil, err
 	}
-	picks := c.lanes.pick(limit)
+	picks := c.lanes.pick(limit, c.spare, c.busy)
 	if len(picks) == 0 || c.controls[wholeQueue].Paused {
 		return nil, nil
 	}
 	var jobs []Claimed
 	var room allowance
 	var now time.Time
-	err := pg.InTx(ctx, c.db, func(tx *sqlx.Tx) (err error) {
+	err := pg.InSteadyTx(ctx, c.db, func(tx *sqlx.Tx) (err error) {
 		jobs = nil
-		if now, err = setPlanner(ctx, tx); err != nil {
-			return err
-		}
 		if room, err = c.allow(ctx, tx, picks, limit); err != nil || room.limit == 0 {
 			return err
 		}
-		if err := c.claim(ctx, tx, picks, room.limit, &jobs); err != nil {
+		if jobs, now, err = c.claim(ctx, tx, picks, room.limit); err != nil {
 			return err
 		}
 		return room.spend(ctx, tx, c.Queue, jobs)
@@ -240,11 +237,12 @@ func (c *Claimer) More() bool { return c.lanes.next(time.Now()) == 0 && !c.contr
 // most.
 func (c *Claimer) Wait(most time.Duration) time.Duration { return min(most, c.lanes.next(time.Now())) }
 
-func (c *Claimer) claim(ctx context.Context, tx *sqlx.Tx, picks []*pick, limit int, jobs *[]Claimed) error {
+// claim gives the jobs and the time that the statement saw as now.
+func (c *Claimer) claim(ctx context.Context, tx *sqlx.Tx, picks []*pick, limit int) (jobs []Claimed, now time.Time, err error) {
 	c.count++
-	order := byPriority
+	order := claimByPriority
 	if c.count%claimsByAge == 0 {
-		order = byAge
+		order = claimByAge
 	}
 	names, takes, limited := make(pq.StringArray, len(picks)), make(pq.Int64Array, len(picks)), make(pq.BoolArray, len(picks))
 	var since [LowestPriority]pq.StringArray
@@ -256,27 +254,29 @@ func (c *Claimer) claim(ctx context.Context, tx *sqlx.Tx, picks []*pick, limit i
 			since[at] = append(since[at], positionText(p.lane.since[at]))
 		}
 	}
-	rows, err := tx.QueryContext(ctx, fmt.Sprintf(claimSQL, order), c.Queue, names, takes, limited,
+	rows, err := tx.QueryContext(ctx, order, c.Queue, names, takes, limited,
 		since[0], since[1], since[2], since[3], limit, c.Worker, c.Lease.Milliseconds())
 	if err != nil {
-		return err
+		return nil, now, err
 	}
-	*jobs, err = scanClaimed(rows, limit)
-	return err
+	return scanClaimed(rows, limit)
 }
 
-// scanClaimed reads up to n rows of claimedColumns.
-func scanClaimed(rows *sql.Rows, n int) ([]Claimed, error) {
+// scanClaimed reads up to n rows of claimedColumns, and the time where a row gives it.
+func scanClaimed(rows *sql.Rows, n int) (jobs []Claimed, now time.Time, err error) {
 	defer func() { _ = rows.Close() }()
-	jobs := make([]Claimed, 0, n)
+	jobs = make([]Claimed, 0, n+1)
 	for rows.Next() {
-		var j Claimed
-		if err := j.scan(rows); err != nil {
-			return nil, err
+		jobs = append(jobs, Claimed{})
+		last := len(jobs) - 1
+		if err := jobs[last].scan(rows); err != nil {
+			return nil, now, err
 		}
-		jobs = append(jobs, j)
+		if jobs[last].ID == uuid.Nil {
+			jobs, now = jobs[:last], jobs[last].StartedAt
+		}
 	}
-	return jobs, rows.Err()
+	return jobs, now, rows.Err()
 }
 
 // scan reads a row of claimedColumns, by place: finding columns by name costs as much as
@@ -288,9 +288,9 @@ func (j *Claimed) scan(rows *sql.Rows) error {
 }
 
 // look finds lanes that have jobs without our having heard of it.
-func (c *Claimer) look(ctx context.Context) error {
+func (c *Claimer) look(ctx context.Context, limit int) error {
 	full := time.Since(c.lastFull) >= max(c.FullPass, 50*c.fullTook) || c.FullPass == 0
-	if !full && c.lanes.next(time.Now()) == 0 {
+	if !full && limit > c.spare && c.lanes.next(time.Now()) == 0 {
 		return nil // there is enough to do
 	}
 	began := time.Now()

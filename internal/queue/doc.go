@@ -39,6 +39,11 @@
 // jobs leave their share to the rest. Within a lane priorities are strict, but for
 // one claim in eight, which goes by age, so that no priority waits for ever.
 //
+// Turns alone would not do: with every slot of a worker held by one lane's jobs, the
+// first job of another would wait until one of them ends. So where there are several
+// lanes, a worker of twenty slots or more keeps one in twenty for lanes of which it
+// runs nothing. A lane that is alone has all slots.
+//
 // A claimer learns of lanes by notification, and looks for itself when it is idle
 // and now and then: into the lanes it knows, and into the gaps between them.
 //

@@ -118,22 +118,28 @@ func (l *lanes) unblock() {
 }
 
 // pick chooses the lanes of a claim in turn and shares the limit among them by
-// weight. Every lane gets one job at least, while the limit lasts.
-func (l *lanes) pick(limit int) []*pick {
+// weight. Every lane gets one job at least, while the limit lasts; lanes that are
+// busy leave the spare part of it to others.
+func (l *lanes) pick(limit, spare int, busy map[string]bool) []*pick {
 	var picks []*pick
 	weights, now := 0, time.Now()
 	for _, lane := range l.ring {
 		if len(picks) == min(limit, maxPicks) {
 			break
 		}
-		if lane.notBefore.After(now) {
+		if lane.notBefore.After(now) || limit <= spare && busy[lane.name] {
 			continue
 		}
 		picks = append(picks, &pick{lane: lane})
 		weights += lane.weight
 	}
+	shared := max(0, limit-spare)
 	for _, p := range picks {
 		p.take = max(1, (limit*p.lane.weight+weights-1)/weights)
+		if busy[p.lane.name] {
+			p.take = min(p.take, shared)
+			shared -= p.take
+		}
 	}
 	return picks
 }

@@ -336,8 +336,8 @@ func (p part) exchange(ctx context.Context, db *pg.DB, prepare func(*sqlx.Tx) er
 		}
 		hold, cancel := context.WithTimeout(ctx, lockHold)
 		defer cancel()
-		if _, err := tx.ExecContext(hold, claimSettings); err != nil {
-			return fmt.Errorf("set planner: %w", err)
+		if err := pg.HoldPlans(hold, tx); err != nil {
+			return err
 		}
 		err := change(hold, tx)
 		if err != nil && hold.Err() != nil && ctx.Err() == nil {

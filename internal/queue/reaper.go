@@ -207,11 +207,8 @@ func stalled(asked time.Time, lease time.Duration) bool { return time.Since(aske
 func reap(ctx context.Context, db *pg.DB, since time.Time, grace time.Duration) ([]Reaped, error) {
 	var reaped []Reaped
 	asked := time.Now()
-	err := pg.InTx(ctx, db, func(tx *sqlx.Tx) error {
+	err := pg.InSteadyTx(ctx, db, func(tx *sqlx.Tx) error {
 		reaped = nil
-		if _, err := setPlanner(ctx, tx); err != nil {
-			return err
-		}
 		// now() is the time of BEGIN. Had that waited for a database that stood still,
 		// live workers could not have extended their leases either.
 		if stalled(asked, grace) {

@@ -153,14 +153,12 @@ func SettleAndTake(ctx context.Context, q pg.Querier, all []Settlement, worker u
 
 // claimedJobs reads jobs that this transaction has claimed.
 func claimedJobs(ctx context.Context, q pg.Querier, ids pq.StringArray) ([]Claimed, error) {
-	if _, err := setPlanner(ctx, q); err != nil {
-		return nil, err
-	}
 	rows, err := q.QueryContext(ctx, claimedColumns+` FROM signalstack.running AS c`+claimedJoins+` WHERE c.job_id = ANY ($1::uuid[])`, ids)
 	if err != nil {
 		return nil, fmt.Errorf("read claimed jobs: %w", err)
 	}
-	return scanClaimed(rows, len(ids))
+	jobs, _, err := scanClaimed(rows, len(ids))
+	return jobs, err
 }
 
 // Settle ends claims in the caller's transaction and gives the states that the jobs
