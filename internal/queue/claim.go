@@ -160,6 +160,13 @@ func (c *Claimer) Hear(n Notice) {
 	}
 }
 
+// Listens tells the claimer that it is told of what becomes ready, from now on, so
+// that it need not look back as far for it.
+func (c *Claimer) Listens() {
+	c.lanes.slack = heardSlack
+	c.Forget()
+}
+
 // Forget makes the next claim read all lanes from their start: notices may have
 // been missed.
 func (c *Claimer) Forget() { c.lastFull, c.fullTook = time.Time{}, 0 }
