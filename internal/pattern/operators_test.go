@@ -127,6 +127,7 @@ func TestOperators(t *testing.T) {
 		t.Run(c.list, func(t *testing.T) {
 			t.Parallel()
 			p := compile(t, `{"data":{"v":`+c.list+`}}`)
+			set := pattern.NewSet([]*pattern.Pattern{p})
 			check := func(value string, want bool) {
 				data := `{"w":1}`
 				if value != missing {
@@ -134,6 +135,7 @@ func TestOperators(t *testing.T) {
 				}
 				e := pattern.NewEvent(envelope, []byte(data))
 				require.Equal(t, want, p.Match(e), value)
+				require.Equal(t, want, len(set.Match(e)) == 1, value)
 			}
 			for _, value := range c.wants {
 				check(value, true)
@@ -311,6 +313,7 @@ func TestPatternsOfSeveralFields(t *testing.T) {
 			p := compile(t, `{"data":`+c.pattern+`}`)
 			e := pattern.NewEvent(envelope, []byte(c.data))
 			require.Equal(t, c.want, p.Match(e))
+			require.Equal(t, c.want, len(pattern.NewSet([]*pattern.Pattern{p}).Match(e)) == 1)
 		})
 	}
 }
@@ -337,6 +340,7 @@ func TestEnvelopeWithOperators(t *testing.T) {
 		for _, data := range []string{"", "{", "nil"} { // what is no JSON counts as absent
 			e := pattern.NewEvent(envelope, []byte(data))
 			require.Equal(t, want, p.Match(e), raw)
+			require.Equal(t, want, len(pattern.NewSet([]*pattern.Pattern{p}).Match(e)) == 1, raw)
 		}
 	}
 }
