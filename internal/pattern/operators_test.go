@@ -136,6 +136,7 @@ func TestOperators(t *testing.T) {
 				e := pattern.NewEvent(envelope, []byte(data))
 				require.Equal(t, want, p.Match(e), value)
 				require.Equal(t, want, len(set.Match(e)) == 1, value)
+				require.Equal(t, want, p.Explain(e).Matched, value)
 			}
 			for _, value := range c.wants {
 				check(value, true)
@@ -314,6 +315,7 @@ func TestPatternsOfSeveralFields(t *testing.T) {
 			e := pattern.NewEvent(envelope, []byte(c.data))
 			require.Equal(t, c.want, p.Match(e))
 			require.Equal(t, c.want, len(pattern.NewSet([]*pattern.Pattern{p}).Match(e)) == 1)
+			require.Equal(t, c.want, p.Explain(e).Matched)
 		})
 	}
 }
@@ -341,6 +343,7 @@ func TestEnvelopeWithOperators(t *testing.T) {
 			e := pattern.NewEvent(envelope, []byte(data))
 			require.Equal(t, want, p.Match(e), raw)
 			require.Equal(t, want, len(pattern.NewSet([]*pattern.Pattern{p}).Match(e)) == 1, raw)
+			require.Equal(t, want, p.Explain(e).Matched, raw)
 		}
 	}
 }

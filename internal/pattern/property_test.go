@@ -33,6 +33,7 @@ func TestMatchEqualsTheNaiveEvaluator(t *testing.T) {
 			require.NoError(t, err, raw)
 			want := readNaive(t, raw).matches(tree)
 			require.Equal(t, want, p.Match(parsed), "%s on %s", raw, event)
+			require.Equal(t, want, p.Explain(parsed).Matched, "%s on %s", raw, event)
 			if want {
 				matched++
 			} else {
