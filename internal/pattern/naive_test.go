@@ -49,18 +49,16 @@ func (s *naiveScope) object(t require.TestingT, raw []byte, path string) {
 		require.NoError(t, err)
 		var value json.RawMessage
 		require.NoError(t, dec.Decode(&value))
-		below := path
-		if name := strings.TrimSuffix(key.(string), ".$or"); name != "$or" {
-			below += "\x00" + strings.ReplaceAll(name, ".", "\x00")
-		}
+		below := path + "\x00" + strings.ReplaceAll(key.(string), ".", "\x00")
+		around, last := strings.CutSuffix(below, "\x00$or")
 		switch {
-		case strings.HasSuffix(key.(string), "$or"):
+		case last && areBranches(value):
 			var values []json.RawMessage
 			require.NoError(t, json.Unmarshal(value, &values))
 			var branches []*naiveScope
 			for _, v := range values {
 				b := &naiveScope{lists: map[string][]any{}}
-				b.object(t, v, below)
+				b.object(t, v, around)
 				branches = append(branches, b)
 			}
 			s.ors = append(s.ors, branches)
@@ -72,6 +70,23 @@ func (s *naiveScope) object(t require.TestingT, raw []byte, path string) {
 			s.lists[below] = list.([]any)
 		}
 	}
+}
+
+// areBranches tells whether the value of $or is a list of objects of which none is
+// an operator.
+func areBranches(value json.RawMessage) bool {
+	var objects []map[string]json.RawMessage
+	if json.Unmarshal(value, &objects) != nil {
+		return false
+	}
+	return !slices.ContainsFunc(objects, func(object map[string]json.RawMessage) bool {
+		for name := range object {
+			if slices.Contains([]string{"prefix", "suffix", "equals-ignore-case", "wildcard", "anything-but", "numeric", "cidr", "exists"}, name) {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 func (s *naiveScope) combinations() naivePattern {
