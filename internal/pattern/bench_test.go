@@ -89,6 +89,7 @@ func BenchmarkSet(b *testing.B) {
 		name, format string
 		matching     string // one of the same kind that the event matches
 	}{
+		{"types alone", `{"type":["order.%d"]}`, `{"type":["order.paid"]}`}, // data is not even parsed
 		{"distinct types", `{"type":["order.%d"],"data":{"order":{"currency":["EUR"]}}}`, paid + `"currency":["EUR"]}}}`},
 		{
 			"distinct prefixes of the type", `{"type":[{"prefix":"order.%d."}],"data":{"order":{"currency":["EUR"]}}}`,

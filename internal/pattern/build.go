@@ -16,16 +16,18 @@ const (
 
 // builder makes the index of a set.
 type builder struct {
-	set  *Set
-	cuts [][]cut // of each entry
-	room int     // how many more times entries may be put below a branch
+	set    *Set
+	cuts   [][]cut // of each entry
+	probes []probe // all that differ
+	ids    map[probe]int
+	work   int // how many more probes may be looked at to divide entries again
 }
 
 // cut is a list of an entry as a means of dividing entries: the entry is looked at
 // only when one of the probes finds something.
 type cut struct {
 	path   int
-	probes []probe
+	probes []int // their places among those of the builder, each once
 }
 
 // index divides the entries of the set. An entry is put below the probes of one of
@@ -33,7 +35,7 @@ type cut struct {
 // again. An entry all of whose lists accept that there is nothing stands at the
 // root and is checked for every event.
 func (s *Set) index() {
-	b := &builder{set: s, cuts: make([][]cut, len(s.entries)), room: 1000 + 16*len(s.entries)}
+	b := &builder{set: s, cuts: make([][]cut, len(s.entries)), ids: map[probe]int{}}
 	all := make([]int, len(s.entries))
 	for i, e := range s.entries {
 		all[i] = i
@@ -44,13 +46,42 @@ func (s *Set) index() {
 			b.cutNode(i, e.combination.data, s.data)
 		}
 	}
+	// Rules with many fields of one value each are divided by up to eight of them;
+	// those with many alternatives come to an end before they fill the memory.
+	b.work = maxLevels / 2 * b.effort(all, nil)
 	s.root = b.branch(all, nil)
 }
 
 func (b *builder) cut(entry, path int, l *list) {
-	if l.absent == "" {
-		b.cuts[entry] = append(b.cuts[entry], cut{path: path, probes: l.probes(path)})
+	if l.absent != "" {
+		return
 	}
+	c := cut{path: path}
+	for _, p := range l.probes(path) {
+		id, ok := b.ids[p]
+		if !ok {
+			id = len(b.probes)
+			b.ids[p] = id
+			b.probes = append(b.probes, p)
+		}
+		c.probes = append(c.probes, id)
+	}
+	slices.Sort(c.probes)
+	c.probes = slices.Compact(c.probes)
+	b.cuts[entry] = append(b.cuts[entry], c)
+}
+
+// effort counts the probes of entries that stand below the used paths.
+func (b *builder) effort(entries, used []int) int {
+	n := 0
+	for _, i := range entries {
+		for _, c := range b.cuts[i] {
+			if !slices.Contains(used, c.path) {
+				n += len(c.probes)
+			}
+		}
+	}
+	return n
 }
 
 func (b *builder) cutNode(entry int, n *node, at *step) {
@@ -74,25 +105,23 @@ func (b *builder) branch(entries, used []int) *branch {
 		made.entries = entries
 		return made
 	}
+	if len(used) > 0 {
+		if b.work -= b.effort(entries, used); b.work < 0 {
+			made.entries = entries
+			return made
+		}
+	}
 	order, groups, rest := b.divide(entries, used)
-	size := 0
-	for _, group := range groups {
-		size += len(group)
-	}
-	if len(used) > 0 && size > b.room {
-		made.entries = entries
-		return made
-	}
-	b.room -= size
 	made.entries = rest
 	paths := map[int]*values{}
-	for _, p := range order {
+	for _, id := range order {
+		p := b.probes[id]
 		v := paths[p.path]
 		if v == nil {
 			v = &values{}
 			paths[p.path] = v
 		}
-		v.add(p, b.branch(groups[p], append(slices.Clone(used), p.path)))
+		v.add(p, b.branch(groups[id], append(slices.Clone(used), p.path)))
 	}
 	for path, v := range paths {
 		v.seal()
@@ -108,9 +137,9 @@ func (b *builder) branch(entries, used []int) *branch {
 
 // divide puts each entry below the probes of its most telling list, in the order
 // in which the probes come up. The rest has no list to divide by.
-func (b *builder) divide(entries, used []int) (order []probe, groups map[probe][]int, rest []int) {
+func (b *builder) divide(entries, used []int) (order []int, groups map[int][]int, rest []int) {
 	c := b.census(entries, used)
-	groups = map[probe][]int{}
+	groups = map[int][]int{}
 	for _, i := range entries {
 		best, least := -1, 0
 		for j, cut := range b.cuts[i] {
@@ -126,14 +155,11 @@ func (b *builder) divide(entries, used []int) (order []probe, groups map[probe][
 			rest = append(rest, i)
 			continue
 		}
-		for _, p := range b.cuts[i][best].probes {
-			group := groups[p]
-			if group == nil {
-				order = append(order, p)
+		for _, id := range b.cuts[i][best].probes {
+			if groups[id] == nil {
+				order = append(order, id)
 			}
-			if len(group) == 0 || group[len(group)-1] != i { // a list may have a value twice
-				groups[p] = append(group, i)
-			}
+			groups[id] = append(groups[id], i)
 		}
 	}
 	return order, groups, rest
@@ -142,7 +168,8 @@ func (b *builder) divide(entries, used []int) (order []probe, groups map[probe][
 // census counts what entries ask for, to tell how telling a list is.
 type census struct {
 	entries int
-	probes  map[probe]int
+	probes  []probe
+	counts  map[int]int        // of exact values
 	texts   map[spot][]string  // prefixes in order, as often as they are asked for
 	lows    map[spot][]float64 // lower bounds in order
 	highs   map[spot][]float64 // upper bounds in order
@@ -156,7 +183,7 @@ type spot struct {
 
 func (b *builder) census(entries, used []int) *census {
 	c := &census{
-		entries: len(entries), probes: map[probe]int{},
+		entries: len(entries), probes: b.probes, counts: map[int]int{},
 		texts: map[spot][]string{}, lows: map[spot][]float64{}, highs: map[spot][]float64{},
 	}
 	for _, i := range entries {
@@ -164,8 +191,8 @@ func (b *builder) census(entries, used []int) *census {
 			if slices.Contains(used, cut.path) {
 				continue
 			}
-			for _, p := range cut.probes {
-				c.count(p)
+			for _, id := range cut.probes {
+				c.count(id)
 			}
 		}
 	}
@@ -179,7 +206,8 @@ func (b *builder) census(entries, used []int) *census {
 	return c
 }
 
-func (c *census) count(p probe) {
+func (c *census) count(id int) {
+	p := c.probes[id]
 	at := spot{p.path, p.kind}
 	switch p.kind {
 	case probePrefix, probeSuffix, probeFoldedPrefix, probeFoldedSuffix:
@@ -188,7 +216,7 @@ func (c *census) count(p probe) {
 		c.lows[at] = append(c.lows[at], p.low)
 		c.highs[at] = append(c.highs[at], p.high)
 	case probeExact, probeFolded:
-		c.probes[p]++
+		c.counts[id]++
 	case probeText, probeAny:
 	}
 }
@@ -198,13 +226,14 @@ func (c *census) count(p probe) {
 // whose spans meet its own.
 func (c *census) cost(cut cut) int {
 	total := 0
-	for _, p := range cut.probes {
-		total += c.company(p)
+	for _, id := range cut.probes {
+		total += c.company(id)
 	}
 	return total
 }
 
-func (c *census) company(p probe) int {
+func (c *census) company(id int) int {
+	p := c.probes[id]
 	at := spot{p.path, p.kind}
 	switch p.kind {
 	case probePrefix, probeSuffix, probeFoldedPrefix, probeFoldedSuffix:
@@ -215,7 +244,7 @@ func (c *census) company(p probe) int {
 		begun := sort.Search(len(c.lows[at]), func(i int) bool { return c.lows[at][i] > p.high })
 		return begun - sort.SearchFloat64s(c.highs[at], p.low)
 	case probeExact, probeFolded:
-		return c.probes[p]
+		return c.counts[id]
 	default:
 		return c.entries
 	}

@@ -29,21 +29,25 @@ type FieldExplanation struct {
 // Explain says for each list of the pattern whether the event matches it, on which
 // value, and why or why not.
 func (p *Pattern) Explain(e *Event) Explanation {
-	outcomes := make([]outcome, len(p.combinations))
-	for i, c := range p.combinations {
-		outcomes[i] = c.explain(e)
+	failed := make(map[*combination]int, len(p.combinations))
+	for _, c := range p.combinations {
+		failed[c] = c.failed(e)
 	}
-	slices.SortStableFunc(outcomes, func(a, b outcome) int { return a.failed - b.failed })
+	closest := slices.Clone(p.combinations)
+	slices.SortStableFunc(closest, func(a, b *combination) int { return failed[a] - failed[b] })
 
 	best := map[*list]verdict{}
-	for _, o := range outcomes {
-		for _, v := range o.verdicts {
+	for _, c := range closest {
+		c.explain(e, func(v verdict) {
 			if _, ok := best[v.list]; !ok {
 				best[v.list] = v
 			}
+		})
+		if len(best) == len(p.lists) {
+			break
 		}
 	}
-	x := Explanation{Matched: outcomes[0].failed == 0}
+	x := Explanation{Matched: failed[closest[0]] == 0}
 	for _, l := range p.lists {
 		field := e.explain(best[l])
 		if other := p.elsewhere(e, best[l]); other != "" {
@@ -66,13 +70,18 @@ func (p *Pattern) elsewhere(e *Event, v verdict) string {
 			continue
 		}
 		if n := c.data.only(v.list); n != nil {
-			if o := n.explain(doc, root); o.found {
-				return doc.pointerTo(root, o.verdicts[0].at)
-			}
-			return ""
+			return n.foundAt(doc, root)
 		}
 	}
 	return ""
+}
+
+// foundAt gives the pointer of the value that a node of one list finds, or nothing.
+func (n *node) foundAt(doc *document, root int) (pointer string) {
+	if n.closest(doc, root).found {
+		n.explain(doc, root, func(v verdict) { pointer = doc.pointerTo(root, v.at) })
+	}
+	return pointer
 }
 
 // only gives a node that asks for one of the lists, or nil when it is not there.
@@ -97,110 +106,133 @@ type verdict struct {
 	at      int // in the document of data, or none
 }
 
-// outcome is the verdicts on the lists of a combination or a node.
-type outcome struct {
-	verdicts []verdict
-	failed   int  // how many did not match
-	found    bool // one matched by a value that is there
-}
-
-func (o *outcome) add(v verdict) {
-	o.verdicts = append(o.verdicts, v)
-	if !v.matched {
-		o.failed++
-	}
-}
-
-func (o *outcome) join(other outcome) {
-	o.verdicts = append(o.verdicts, other.verdicts...)
-	o.failed += other.failed
-	o.found = o.found || other.found
-}
-
-func (c *combination) explain(e *Event) outcome {
-	var o outcome
+// failed counts the lists of the combination that the event does not match.
+func (c *combination) failed(e *Event) int {
+	failed := 0
 	for _, t := range c.envelope {
-		o.add(verdict{list: t.list, matched: t.list.acceptsField(e.fields[t.field]), field: t.field})
+		failed += boolInt(!t.list.acceptsField(e.fields[t.field]))
 	}
 	if c.data == nil {
-		return o
+		return failed
 	}
-	if doc, root := e.data(); doc == nil {
-		o.join(c.data.explainAbsent())
+	doc, root := e.data()
+	if doc == nil {
+		return failed + c.data.needed
+	}
+	return failed + c.data.closest(doc, root).failed
+}
+
+func (c *combination) explain(e *Event, say func(verdict)) {
+	for _, t := range c.envelope {
+		say(verdict{list: t.list, matched: t.list.acceptsField(e.fields[t.field]), field: t.field})
+	}
+	if c.data == nil {
+		return
+	}
+	if doc, root := e.data(); doc != nil {
+		c.data.explain(doc, root, say)
 	} else {
-		o.join(c.data.explain(doc, root))
-	}
-	return o
-}
-
-// explain says what finds and lacking say, with the verdicts: nothing failed when
-// either holds.
-func (n *node) explain(d *document, at int) outcome {
-	switch d.values[at].kind {
-	case kindArray:
-		return n.explainArray(d, at)
-	case kindObject:
-		var o outcome
-		for _, l := range n.lists {
-			o.add(verdict{list: l, matched: l.absent != "", inData: true, at: at})
-		}
-		for _, m := range n.members {
-			if i, ok := d.field(at, m.name); ok {
-				o.join(m.node.explain(d, i))
-			} else {
-				o.join(m.node.explainAbsent())
-			}
-		}
-		o.found = o.found && o.failed == 0
-		return o
-	default:
-		var o outcome
-		s := d.scalar(at)
-		for _, l := range n.lists {
-			o.add(verdict{list: l, matched: l.accepts(s), inData: true, at: at})
-		}
-		o.found = len(n.lists) > 0
-		for _, m := range n.members {
-			o.join(m.node.explainAbsent())
-		}
-		o.found = o.found && o.failed == 0
-		return o
+		c.data.explainAbsent(say)
 	}
 }
 
-// explainArray takes the element that matches, else the one that comes closest. An
-// element in which all that is asked for is absent proves nothing as long as it
-// stands in another one.
-func (n *node) explainArray(d *document, at int) outcome {
-	if n.maybeAbsent && n.lacking(d, at) {
-		return n.explainAbsent()
+// candidate is a value, other than an array, that a node may be held against.
+type candidate struct {
+	at     int  // none stands for no value
+	failed int  // lists that do not match
+	found  bool // all match, and one by a value that is there
+}
+
+// closest gives the value at a place, or of an array the element that matches, else
+// the one that comes closest. An element in which all that is asked for is absent
+// proves nothing as long as it stands in another one. What finds or lacking says is
+// true when nothing failed.
+func (n *node) closest(d *document, at int) candidate {
+	if d.values[at].kind != kindArray {
+		return n.weigh(d, at)
 	}
-	var best *outcome
+	best := candidate{at: none}
+	allAbsent := n.needed == 0
 	for i, end := at+1, d.next(at); i < end; i = d.next(i) {
-		o := n.explain(d, i)
-		if o.found {
-			return o
+		c := n.closest(d, i)
+		if c.found {
+			return c
 		}
-		if o.failed > 0 && (best == nil || o.failed < best.failed) {
-			best = &o
+		allAbsent = allAbsent && c.failed == 0
+		if c.at != none && c.failed > 0 && (best.at == none || c.failed < best.failed) {
+			best = c
 		}
 	}
-	if best == nil {
-		return n.explainAbsent()
+	if allAbsent || best.at == none {
+		return candidate{at: none, failed: n.needed}
 	}
-	return *best
+	return best
 }
 
-// explainAbsent is the outcome where there is nothing.
-func (n *node) explainAbsent() outcome {
-	var o outcome
+// weigh holds the node against a value that is no array.
+func (n *node) weigh(d *document, at int) candidate {
+	c := candidate{at: at}
+	isObject := d.values[at].kind == kindObject
 	for _, l := range n.lists {
-		o.add(verdict{list: l, matched: l.absent != "", inData: true, at: none})
+		ok := l.absent != ""
+		if !isObject {
+			ok = l.accepts(d.scalar(at))
+		}
+		c.failed += boolInt(!ok)
+		c.found = c.found || !isObject
 	}
 	for _, m := range n.members {
-		o.join(m.node.explainAbsent())
+		if i, ok := d.member(at, m.name); ok {
+			below := m.node.closest(d, i)
+			c.failed += below.failed
+			c.found = c.found || below.found
+		} else {
+			c.failed += m.node.needed
+		}
 	}
-	return o
+	c.found = c.found && c.failed == 0
+	return c
+}
+
+// member is field, for any value.
+func (d *document) member(at int, name string) (int, bool) {
+	if d.values[at].kind != kindObject {
+		return 0, false
+	}
+	return d.field(at, name)
+}
+
+// explain says what weigh counts.
+func (n *node) explain(d *document, at int, say func(verdict)) {
+	if at = n.closest(d, at).at; at == none {
+		n.explainAbsent(say)
+		return
+	}
+	isObject := d.values[at].kind == kindObject
+	for _, l := range n.lists {
+		ok := l.absent != ""
+		if !isObject {
+			ok = l.accepts(d.scalar(at))
+		}
+		say(verdict{list: l, matched: ok, inData: true, at: at})
+	}
+	for _, m := range n.members {
+		if i, ok := d.member(at, m.name); ok {
+			m.node.explain(d, i, say)
+		} else {
+			m.node.explainAbsent(say)
+		}
+	}
+}
+
+// explainAbsent is explain where there is nothing.
+func (n *node) explainAbsent(say func(verdict)) {
+	for _, l := range n.lists {
+		say(verdict{list: l, matched: l.absent != "", inData: true, at: none})
+	}
+	for _, m := range n.members {
+		m.node.explainAbsent(say)
+	}
 }
 
 // explain puts a verdict into words.

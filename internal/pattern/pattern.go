@@ -28,9 +28,9 @@ type node struct {
 	lists   []*list
 	members []member
 
-	// maybeAbsent says that every list of the node and below it accepts that there
-	// is no value.
-	maybeAbsent bool
+	// needed counts the lists of the node and below it that a value must be there
+	// for: all but those with {"exists": false}.
+	needed int
 }
 
 // member is what a combination asks of one field of an object.
@@ -41,16 +41,19 @@ type member struct {
 
 func newNode(lists []*list, members []member) *node {
 	n := &node{lists: lists, members: members}
-	n.maybeAbsent = n.listsMaybeAbsent() && n.membersMaybeAbsent()
+	for _, l := range lists {
+		n.needed += boolInt(l.absent == "")
+	}
+	n.needed += n.neededBelow()
 	return n
 }
 
-func (n *node) listsMaybeAbsent() bool {
-	return !slices.ContainsFunc(n.lists, func(l *list) bool { return l.absent == "" })
-}
-
-func (n *node) membersMaybeAbsent() bool {
-	return !slices.ContainsFunc(n.members, func(m member) bool { return !m.node.maybeAbsent })
+func (n *node) neededBelow() int {
+	needed := 0
+	for _, m := range n.members {
+		needed += m.node.needed
+	}
+	return needed
 }
 
 // Match tells whether the event is one that the pattern wants. To match an event
@@ -71,9 +74,9 @@ func (c *combination) matches(e *Event) bool {
 	}
 	doc, at := e.data()
 	if doc == nil {
-		return c.data.maybeAbsent
+		return c.data.needed == 0
 	}
-	return c.data.finds(doc, at) || c.data.maybeAbsent && c.data.lacking(doc, at)
+	return c.data.finds(doc, at) || c.data.needed == 0 && c.data.lacking(doc, at)
 }
 
 // acceptsField is accepts for one of the event's own strings, of which an empty
@@ -99,9 +102,9 @@ func (n *node) finds(d *document, at int) bool {
 		}
 		return false
 	case kindObject:
-		return n.listsMaybeAbsent() && n.findsMembers(d, at)
+		return (len(n.lists) == 0 || n.needed == n.neededBelow()) && n.findsMembers(d, at)
 	default:
-		if len(n.lists) == 0 || !n.membersMaybeAbsent() {
+		if len(n.lists) == 0 || n.neededBelow() > 0 {
 			return false
 		}
 		s := d.scalar(at)
@@ -121,7 +124,7 @@ func (n *node) findsMembers(d *document, object int) bool {
 		switch {
 		case ok && m.node.finds(d, at):
 			found = true
-		case !m.node.maybeAbsent || ok && !m.node.lacking(d, at):
+		case m.node.needed > 0 || ok && !m.node.lacking(d, at):
 			return false
 		}
 	}
