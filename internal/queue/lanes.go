@@ -18,7 +18,7 @@ type lanes struct {
 	byName map[string]*lane
 	ring   []*lane // that may have jobs, the next to be served first
 	slack  time.Duration
-	found  int     // where the last search for lanes with missed jobs ended
+	found  int // where the last search for lanes with missed jobs ended
 	// blocked is until when the limit of the whole queue lets nothing be claimed.
 	blocked time.Time
 }
@@ -89,16 +89,12 @@ func (l *lanes) wakeAll(at time.Time) {
 	}
 }
 
-// rewind makes every lane be read from its start, and forgets those that have long
-// had nothing.
-func (l *lanes) rewind() {
+// forget forgets lanes that have long had nothing.
+func (l *lanes) forget() {
 	for name, lane := range l.byName {
 		if !lane.inRing && time.Since(lane.idleSince) > forgetAfter {
 			delete(l.byName, name)
-			continue
 		}
-		lane.since = [LowestPriority]time.Time{}
-		l.wake(name, time.Time{})
 	}
 }
 
@@ -291,6 +287,41 @@ func findLanes(ctx context.Context, q pg.Querier, queue string, l *lanes) ([]str
 		}
 	}
 	return found, nil
+}
+
+// findMissed finds jobs before the positions of known lanes, and makes the next
+// claims start there. It reads from the start of each range of the index, and stops at
+// the first job or at the position.
+func findMissed(ctx context.Context, q pg.Querier, queue string, l *lanes) error {
+	var names, since pq.StringArray
+	var priorities pq.Int64Array
+	for name, lane := range l.byName {
+		for i, at := range lane.since {
+			if !at.IsZero() {
+				names, priorities, since = append(names, name), append(priorities, int64(i+1)), append(since, positionText(at))
+			}
+		}
+	}
+	var missed []struct {
+		Lane string
+		At   time.Time
+	}
+	err := q.SelectContext(ctx, &missed, `
+		SELECT k.lane, min(r.ready_at) AS at
+		FROM unnest($2::text[], $3::smallint[], $4::timestamptz[]) AS k (lane, priority, since)
+		CROSS JOIN LATERAL (
+		    SELECT r.ready_at FROM signalstack.ready AS r
+		    WHERE r.queue = $1 AND r.lane = k.lane AND r.priority = k.priority AND r.ready_at < k.since
+		    ORDER BY r.ready_at, r.job_id LIMIT 1
+		) AS r
+		GROUP BY k.lane`, queue, names, priorities, since)
+	if err != nil {
+		return fmt.Errorf("look for jobs left behind in %s: %w", queue, err)
+	}
+	for _, m := range missed {
+		l.wake(m.Lane, m.At)
+	}
+	return nil
 }
 
 // The bounds of all names: tenants begin with a letter or a digit.
