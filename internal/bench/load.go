@@ -15,10 +15,11 @@ import (
 const (
 	// sampleEvery is how often the jobs done are counted.
 	sampleEvery = 250 * time.Millisecond
-	// probeEvery is how often a claim is timed, and probeLimit how many jobs it asks
-	// for.
+	// probeEvery is how often a claim is timed, probeLimit how many jobs it asks for, and
+	// probedTx how long ago the transaction began that it is told of.
 	probeEvery = 100 * time.Millisecond
 	probeLimit = 10
+	probedTx   = 50 * time.Millisecond
 )
 
 // load is jobs that come and go at a rate, with what was seen of them.

@@ -16,9 +16,11 @@ import (
 // probe times a claim now and then, and settles what it got.
 func (l *load) probe(ctx context.Context, db *pg.DB) error {
 	c := queue.NewClaimer(db, queue.DefaultQueue, uuid.Must(uuid.NewV7()), lease, 10*time.Second)
+	c.Listens()
 	for ; ctx.Err() == nil; wait(ctx, probeEvery) {
-		// As if told of a job that came just now, so that the claim looks for jobs at all.
-		c.Hear(queue.Notice{Kind: queue.NoticeReady, Queue: c.Queue, Lanes: []string{httpapi.DefaultTenant}, At: time.Now()})
+		// As if told of a job of a transaction that has just ended, so that the claim looks
+		// for jobs at all.
+		c.Hear(queue.Notice{Kind: queue.NoticeReady, Queue: c.Queue, Lanes: []string{httpapi.DefaultTenant}, At: time.Now().Add(-probedTx)})
 		start := time.Now()
 		got, err := c.Claim(ctx, probeLimit)
 		took := time.Since(start)

@@ -217,7 +217,7 @@ func TestBadRulesAreRefused(t *testing.T) {
 		`{}`: {"/name", "/pattern", "/actions"},
 		`{"name":"r","pattern":{"type":["a"]},"actions":[]}`:                                         {"/actions"},
 		`{"name":"r","pattern":[],"actions":[{"kind":"test"}]}`:                                      {"/pattern"},
-		`{"name":"r","pattern":{"type":[{"suffix":"x"}]},"actions":[{"kind":"test"}]}`:               {"/pattern/type/0/suffix"},
+		`{"name":"r","pattern":{"type":[{"regexp":"x"}]},"actions":[{"kind":"test"}]}`:               {"/pattern/type/0/regexp"},
 		`{"name":"r","pattern":{"type":"a"},"actions":[{"kind":"no"},{"kind":"test","priority":9}]}`: {"/pattern/type", "/actions/0/kind", "/actions/1/priority"},
 		`{"name":7,"pattern":null,"actions":null,"enabled":null}`:                                    {"/name", "/pattern", "/actions", "/enabled"},
 		`{"name":"r","pattern":{"type":["a"]},"actions":[{"kind":""},7,{"kind":"no","queue":"a b"}],"tenant":"a\u0000"}`: {

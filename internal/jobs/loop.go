@@ -97,8 +97,8 @@ func (q *queueLoop) inform() {
 		q.changed = false
 	}
 	for _, n := range q.notices {
-		if n.Kind == "" {
-			q.claimer.Forget()
+		if n.Kind == "" { // there is a new connection, or too much came to be kept
+			q.claimer.Listens()
 			continue
 		}
 		q.claimer.Hear(n)

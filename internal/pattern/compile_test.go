@@ -31,7 +31,7 @@ func TestCompileRefuses(t *testing.T) {
 		{"list in a list", `{"data":{"a":["x",["y"]]}}`, "/data/a/1", "must not be a list"},
 		{"empty object in a list", `{"data":{"a":[{}]}}`, "/data/a/0", "is empty; write"},
 		{"operator outside a list", `{"data":{"a":{"prefix":"x"}}}`, "/data/a/prefix", "must stand inside a list"},
-		{"operator to come outside a list", `{"data":{"a":{"exists":true}}}`, "/data/a/exists", "must stand inside a list"},
+		{"another operator outside a list", `{"data":{"a":{"exists":true}}}`, "/data/a/exists", "must stand inside a list"},
 
 		{"field of EventBridge", `{"detail-type":["a"]}`, "/detail-type", "the name here is type"},
 		{"data of EventBridge", `{"detail":{"a":["b"]}}`, "/detail", "the name here is data"},
@@ -42,29 +42,27 @@ func TestCompileRefuses(t *testing.T) {
 		{"below a string", `{"type":{"prefix":["order."]}}`, "/type", "is a string in every event"},
 		{"below a string, dotted", `{"type.a":["b"]}`, "/type.a", "is a string in every event"},
 
-		{"suffix", `{"type":[{"suffix":"x"}]}`, "/type/0/suffix", "operator suffix is not supported yet"},
-		{"equals-ignore-case", `{"type":[{"equals-ignore-case":"x"}]}`, "/type/0/equals-ignore-case", "is not supported yet"},
-		{"wildcard", `{"type":["a",{"wildcard":"a*b"}]}`, "/type/1/wildcard", "is not supported yet"},
-		{"anything-but", `{"type":[{"anything-but":["x"]}]}`, "/type/0/anything-but", "is not supported yet"},
-		{"anything-but prefix", `{"type":[{"anything-but":{"prefix":"x"}}]}`, "/type/0/anything-but", "is not supported yet"},
-		{"numeric", `{"data":{"n":[{"numeric":[">",0]}]}}`, "/data/n/0/numeric", "is not supported yet"},
-		{"cidr", `{"data":{"ip":[{"cidr":"10.0.0.0/8"}]}}`, "/data/ip/0/cidr", "is not supported yet"},
-		{"exists", `{"data":{"a":[{"exists":false}]}}`, "/data/a/0/exists", "is not supported yet"},
-		{"$or at the top", `{"$or":[{"type":["a"]},{"source":["b"]}]}`, "/$or", "is not supported yet"},
-		{"$or below", `{"data":{"$or":[{"a":[1]},{"b":[2]}]}}`, "/data/$or", "is not supported yet"},
-		{"$or of values", `{"data":{"$or":["a"]}}`, "/data/$or", "is not supported yet"},
-		{"$or, dotted", `{"data.$or":[{"a":[1]},{"b":[2]}]}`, "/data.$or", "is not supported yet"},
-		{"$or in a list", `{"type":[{"$or":["a"]}]}`, "/type/0/$or", "is not supported yet"},
-		{"prefix ignoring case", `{"type":[{"prefix":{"equals-ignore-case":"x"}}]}`, "/type/0/prefix/equals-ignore-case", "is not supported yet"},
+		{"$or of one branch", `{"$or":[{"type":["a"]}]}`, "/$or", "must have two branches or more"},
+		{"$or of none", `{"data":{"$or":[]}}`, "/data/$or", "must have two branches or more"},
+		{"$or of a value", `{"data":{"$or":[{"a":[1]},"b"]}}`, "/data/$or/1", "must be an object of fields"},
+		{"$or of a list", `{"data":{"$or":[{"a":[1]},[{"b":[1]}]]}}`, "/data/$or/1", "must be an object of fields"},
+		{"$or of an empty object", `{"$or":[{"type":["a"]},{}]}`, "/$or/1", "is empty; name a field"},
+		{"$or that is a string", `{"data":{"$or":"a"}}`, "/data/$or", "must be a list of two objects"},
+		{"$or as a field at the top", `{"$or":{"a":["b"]}}`, "/$or", "is not a field of an event; for alternatives"},
+		{"$or of operators at the top", `{"$or":[{"prefix":"a"},{"prefix":"b"}]}`, "/$or", "is not a field of an event; for alternatives"},
+		{"$or below a string", `{"type.$or":[{"a":["b"]},{"c":["d"]}]}`, "/type.$or", "is a string in every event"},
+		{"$or in a list", `{"type":[{"$or":["a"]}]}`, "/type/0/$or", "it stands among the fields of an object"},
+		{"unknown field in $or", `{"$or":[{"type":["a"]},{"detail":["b"]}]}`, "/$or/1/detail", "the name here is data"},
+		{"operator's name below $or", `{"data":{"$or":[{"a":{"numeric":[1]}},{"b":[1]}]}}`, "/data/$or/0/a/numeric", "is named like an operator"},
+		{"operator's name, dotted", `{"data":{"$or":[{"a.exists":[1]},{"b":[1]}]}}`, "/data/$or/0/a.exists", "is named like an operator"},
+		{"operator's name in an inner $or", `{"$or":[{"type":["a"]},{"data":{"$or":[{"a":[1]},{"b.cidr":[1]}]}}]}`, "/$or/1/data/$or/1/b.cidr", "is named like an operator"},
+		{"$or too deep", strings.Repeat(`{"$or":[{"type":["a"]},`, pattern.MaxDepth-1) + `{"data":{"a":["b"]}}` + strings.Repeat(`]}`, pattern.MaxDepth-1), strings.Repeat("/$or/1", pattern.MaxDepth-1) + "/data/a", "deeper than 32 levels"},
+		{"$or of too much", `{"data":{` + manyOrs(11) + `}}`, "", "make 2048 combinations or more, which may have 10000 fields together"},
+		{"$or of far too much", `{"data":{` + manyOrs(1000) + `}}`, "", "make 10000 combinations or more"},
 
 		{"unknown operator", `{"type":[{"regex":"x"}]}`, "/type/0/regex", "is not an operator"},
 		{"upper case", `{"type":[{"Prefix":"x"}]}`, "/type/0/Prefix", "write prefix in lower case"},
-		{"upper case of one to come", `{"type":[{"Suffix":"x"}]}`, "/type/0/Suffix", "operator suffix is not supported yet"},
-		{"prefix of a list", `{"type":[{"prefix":["a","b"]}]}`, "/type/0/prefix", "must be a string"},
-		{"prefix of a number", `{"type":[{"prefix":5}]}`, "/type/0/prefix", "must be a string"},
-		{"prefix of null", `{"type":[{"prefix":null}]}`, "/type/0/prefix", "must be a string"},
-		{"prefix of an object", `{"type":[{"prefix":{"a":"b"}}]}`, "/type/0/prefix", "must be a string"},
-		{"prefix of an empty object", `{"type":[{"prefix":{}}]}`, "/type/0/prefix", "must be a string"},
+		{"upper case of another", `{"type":[{"Anything-But":"x"}]}`, "/type/0/Anything-But", "write anything-but in lower case"},
 		{"two operators", `{"type":[{"prefix":"a","prefix":"b"}]}`, "/type/0", "must have one operator"},
 
 		{"overridden list", `{"type":[{"prefix":5}],"type":["a"]}`, "/type/0/prefix", "must be a string"},
@@ -87,6 +85,15 @@ func TestCompileRefuses(t *testing.T) {
 			require.Contains(t, problems[0].Detail, c.detail)
 		})
 	}
+}
+
+// manyOrs gives n fields that are named $or, of two branches each.
+func manyOrs(n int) string {
+	ors := make([]string, n)
+	for i := range ors {
+		ors[i] = fmt.Sprintf(`"$or":[{"a%d":[1]},{"b%d":[1]}]`, i, i)
+	}
+	return strings.Join(ors, ",")
 }
 
 // nested gives a pattern of so many levels of fields.
@@ -115,6 +122,15 @@ func TestCompileAtTheLimits(t *testing.T) {
 	require.True(t, many.Match(pattern.NewEvent(pattern.Envelope{}, []byte("2000"))))
 	require.False(t, many.Match(pattern.NewEvent(pattern.Envelope{}, []byte("2001"))))
 
+	// 2^10 combinations of 10 fields are above the limit, 2^9 of 9 are not.
+	e, err = pattern.ParseEvent([]byte(`{"data":{"a0":1,"b1":1,"a2":1,"b3":1,"a4":1,"b5":1,"a6":1,"b7":1,"a8":1}}`))
+	require.NoError(t, err)
+	require.True(t, compile(t, `{"data":{`+manyOrs(9)+`}}`).Match(e))
+
+	stars := compile(t, `{"data":[{"wildcard":"`+strings.Repeat("*a", pattern.MaxStars)+`"}]}`)
+	require.True(t, stars.Match(pattern.NewEvent(pattern.Envelope{}, []byte(`"`+strings.Repeat("ba", 1000)+`"`))))
+	require.False(t, stars.Match(pattern.NewEvent(pattern.Envelope{}, []byte(`"`+strings.Repeat("ba", pattern.MaxStars-1)+`"`))))
+
 	full := `{"type":["a"]}`
 	compile(t, full+strings.Repeat(" ", pattern.MaxBytes-len(full)))
 }
@@ -123,12 +139,12 @@ func TestCompileReportsAllMistakesAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := pattern.Compile([]byte(`{
 		"detail": {"a": "x", "b": []},
-		"type": [{"suffix": "x"}, [1], "ok", {"regex": "."}, {"prefix": 1}],
+		"type": [{"suffix": 1}, [1], "ok", {"regex": "."}, {"prefix": 1}],
 		"source": {"a": []},
 		"data": {
 			"a": {},
-			"$or": [{"b": [1]}, {"c": [2]}],
-			"d": [{}, {"numeric": [">", 1], "exists": true}]
+			"$or": [{"b": 1}, {"c": [{"anything-but": [null, "x", 1]}]}],
+			"d": [{}, {"numeric": [">", "1"], "exists": 1}]
 		},
 		"subject": 5
 	}`))
@@ -143,7 +159,8 @@ func TestCompileReportsAllMistakesAtOnce(t *testing.T) {
 		"/detail", "/detail/a", "/detail/b",
 		"/type/0/suffix", "/type/1", "/type/3/regex", "/type/4/prefix",
 		"/source",
-		"/data/a", "/data/$or", "/data/d/0", "/data/d/1", "/data/d/1/numeric", "/data/d/1/exists",
+		"/data/a", "/data/$or/0/b", "/data/$or/1/c/0/anything-but/0", "/data/$or/1/c/0/anything-but/2",
+		"/data/d/0", "/data/d/1", "/data/d/1/numeric/1", "/data/d/1/exists",
 		"/subject",
 	}, pointers)
 	require.True(t, strings.HasPrefix(err.Error(), "/detail: is not a field of an event; the name here is data; /detail/a: must be"))

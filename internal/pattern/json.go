@@ -41,6 +41,7 @@ type value struct {
 	key0, key1 uint32 // places of the field's name; both 0 outside objects
 	lo, hi     uint32 // places of a scalar's text; lo counts what a container holds
 	next       uint32 // index of the first value after this one and all in it
+	start      uint32 // offset of the value in raw
 }
 
 const (
@@ -76,6 +77,30 @@ func (d *document) scalar(at int) scalar {
 func (d *document) key(at int) string {
 	v := &d.values[at]
 	return d.text(v.key0, v.key1)
+}
+
+// source gives the text of a value as it stands in the document.
+func (d *document) source(at int) string {
+	from := d.raw[d.values[at].start:]
+	depth, quoted := 0, false
+	for i := 0; i < len(from); i++ {
+		switch c := from[i]; {
+		case c == '\\' && quoted:
+			i++
+			continue
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			depth++
+		case c == '}' || c == ']':
+			depth--
+		}
+		if depth == 0 && !quoted && i+1 < len(from) && strings.IndexByte(",}] \t\r\n", from[i+1]) >= 0 {
+			return from[:i+1]
+		}
+	}
+	return from
 }
 
 // next gives the index behind a value and all in it; what a container holds
@@ -161,6 +186,7 @@ func (p *parser) peek() byte {
 
 // value reads one value into v, which has its key, and appends it.
 func (p *parser) value(v value, depth int) (err error) {
+	v.start = place(p.at)
 	switch c := p.peek(); {
 	case c == '{' || c == '[':
 		return p.container(v, depth+1)

@@ -2,9 +2,7 @@ package pattern_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"maps"
-	"math/big"
 	"slices"
 	"strings"
 	"testing"
@@ -14,124 +12,6 @@ import (
 
 	"github.com/signalstack/signalstack/internal/pattern"
 )
-
-// The naive evaluator is written from the rules over the trees of encoding/json
-// and shares nothing with the package. "Any element, and for everything below an
-// array the same one" is taken literally: choose one element in each array of the
-// event; the pattern matches when some choice satisfies every path of it.
-type naivePattern map[string][]any // by path, its steps joined by '\x00'
-
-func readNaive(t require.TestingT, raw string) naivePattern {
-	p := naivePattern{}
-	dec := json.NewDecoder(strings.NewReader(raw))
-	dec.UseNumber()
-	p.object(t, dec, "")
-	return p
-}
-
-// object reads tokens, since a map would lose the keys that stand twice.
-func (p naivePattern) object(t require.TestingT, dec *json.Decoder, path string) {
-	token, err := dec.Token()
-	require.NoError(t, err)
-	if token == json.Delim('[') {
-		var list []any
-		for dec.More() {
-			var v any
-			require.NoError(t, dec.Decode(&v))
-			list = append(list, v)
-		}
-		p[path] = list
-	} else {
-		for dec.More() {
-			key, err := dec.Token()
-			require.NoError(t, err)
-			p.object(t, dec, path+"\x00"+strings.ReplaceAll(key.(string), ".", "\x00"))
-		}
-	}
-	_, err = dec.Token()
-	require.NoError(t, err)
-}
-
-func (p naivePattern) matches(event any) bool {
-	return slices.ContainsFunc(choices(event), func(e any) bool {
-		for path, list := range p {
-			v := e
-			for step := range strings.SplitSeq(path[1:], "\x00") {
-				object, _ := v.(map[string]any)
-				field, ok := object[step]
-				if !ok {
-					return false
-				}
-				v = field
-			}
-			if !slices.ContainsFunc(list, func(want any) bool { return accepts(want, v) }) {
-				return false
-			}
-		}
-		return true
-	})
-}
-
-// absent is the choice from an empty array.
-type absent struct{}
-
-// choices gives the value with every array replaced by one of its elements, in
-// every way.
-func choices(v any) []any {
-	switch v := v.(type) {
-	case []any:
-		all := []any{}
-		for _, element := range v {
-			all = append(all, choices(element)...)
-		}
-		if len(all) == 0 {
-			return []any{absent{}}
-		}
-		return all
-	case map[string]any:
-		all := []any{map[string]any{}}
-		for key, field := range v {
-			var next []any
-			for _, have := range all {
-				for _, choice := range choices(field) {
-					with := map[string]any{}
-					for k, f := range have.(map[string]any) {
-						with[k] = f
-					}
-					if choice != any(absent{}) {
-						with[key] = choice
-					}
-					next = append(next, with)
-				}
-			}
-			all = next
-		}
-		return all
-	default:
-		return []any{v}
-	}
-}
-
-func accepts(want, have any) bool {
-	switch want := want.(type) {
-	case map[string]any:
-		text, ok := have.(string)
-		return ok && strings.HasPrefix(text, want["prefix"].(string))
-	case json.Number:
-		number, ok := have.(json.Number)
-		return ok && rational(want).Cmp(rational(number)) == 0
-	default:
-		return want == have
-	}
-}
-
-func rational(n json.Number) *big.Rat {
-	r, ok := new(big.Rat).SetString(n.String())
-	if !ok {
-		panic(fmt.Sprintf("%s is no number", n))
-	}
-	return r
-}
 
 func TestMatchEqualsTheNaiveEvaluator(t *testing.T) {
 	t.Parallel()
@@ -153,6 +33,7 @@ func TestMatchEqualsTheNaiveEvaluator(t *testing.T) {
 			require.NoError(t, err, raw)
 			want := readNaive(t, raw).matches(tree)
 			require.Equal(t, want, p.Match(parsed), "%s on %s", raw, event)
+			require.Equal(t, want, p.Explain(parsed).Matched, "%s on %s", raw, event)
 			if want {
 				matched++
 			} else {
@@ -167,13 +48,28 @@ func TestMatchEqualsTheNaiveEvaluator(t *testing.T) {
 }
 
 var scalars = []string{
-	`null`, `true`, `false`, `""`, `"a"`, `"ab"`, `"\u0061b"`, `"1"`, `"null"`, `"\u0000"`, `"😀"`, `"\ud83d\ude00"`,
+	`null`, `true`, `false`, `""`, `"a"`, `"ab"`, `"aB"`, `"abab"`, `"\u212a"`, `"10.1.1.1"`, `"2001:db8::1"`, `"::ffff:10.1.1.1"`, `"\u0061b"`, `"1"`, `"null"`, `"\u0000"`, `"😀"`, `"\ud83d\ude00"`,
 	`0`, `-0.0`, `1`, `1.0`, `10e-1`, `-1`, `9007199254740992`, `9007199254740993`, `9007199254740993.0`, `1e400`, `10E+399`, `0.1`, `1e-1`,
+}
+
+// operators are drawn as often as scalars. Some have the values of scalars for
+// operands, and some come close.
+var operators = []string{
+	`{"prefix":""}`, `{"prefix":"a"}`, `{"prefix":"ab"}`, `{"prefix":{"equals-ignore-case":"A"}}`, `{"prefix":{"equals-ignore-case":"aB"}}`,
+	`{"suffix":""}`, `{"suffix":"b"}`, `{"suffix":"1.1"}`, `{"suffix":{"equals-ignore-case":"B"}}`, `{"suffix":{"equals-ignore-case":"K"}}`,
+	`{"equals-ignore-case":"AB"}`, `{"equals-ignore-case":""}`, `{"equals-ignore-case":"k"}`,
+	`{"wildcard":"a*"}`, `{"wildcard":"*b"}`, `{"wildcard":"*"}`, `{"wildcard":"*.*.*"}`, `{"wildcard":"a*b*b"}`, `{"wildcard":"ab"}`, `{"wildcard":"\\**"}`,
+	`{"anything-but":"a"}`, `{"anything-but":["a","ab",""]}`, `{"anything-but":1}`, `{"anything-but":[0,1,0.1]}`,
+	`{"anything-but":{"prefix":"a"}}`, `{"anything-but":{"suffix":["b","1"]}}`, `{"anything-but":{"wildcard":"a*"}}`, `{"anything-but":{"equals-ignore-case":["AB","K"]}}`,
+	`{"numeric":["=",1]}`, `{"numeric":[">",0]}`, `{"numeric":["<",0.1]}`, `{"numeric":[">=",-1,"<",1]}`, `{"numeric":["<=",9007199254740992]}`,
+	`{"numeric":[">",9007199254740992,"<=",1e400]}`, `{"numeric":[">",1e399]}`,
+	`{"cidr":"10.0.0.0/8"}`, `{"cidr":"10.1.1.0/31"}`, `{"cidr":"0.0.0.0/0"}`, `{"cidr":"2001:db8::/32"}`, `{"cidr":"::/0"}`, `{"cidr":"2001:db8:0:0:1::/80"}`,
+	`{"exists":true}`, `{"exists":false}`, `{"exists":false}`,
 }
 
 func drawOne(t *rapid.T, of ...string) string { return rapid.SampledFrom(of).Draw(t, "one") }
 
-func drawKey(t *rapid.T) string { return drawOne(t, `"a"`, `"a"`, `"b"`, `"\u0062"`, `"prefix"`) }
+func drawKey(t *rapid.T) string { return drawOne(t, `"a"`, `"a"`, `"b"`, `"\u0062"`, `"c"`) }
 
 // drawValue draws a JSON text, with keys that stand twice now and then.
 func drawValue(t *rapid.T, depth int) string {
@@ -198,22 +94,43 @@ func drawValue(t *rapid.T, depth int) string {
 	}
 }
 
-// drawPattern draws what a pattern asks of one value: a list or an object, with
-// dotted keys and keys that stand twice.
+// drawPattern draws what a pattern asks of one value: a list or an object.
 func drawPattern(t *rapid.T, depth int) string {
-	var parts []string
 	if depth == 0 || rapid.IntRange(0, 2).Draw(t, "leaf") == 0 {
-		for range rapid.IntRange(1, 10).Draw(t, "values") {
-			parts = append(parts, drawOne(t, append(scalars, `{"prefix":""}`, `{"prefix":"a"}`, `{"prefix":"ab"}`)...))
-		}
-		return `[` + strings.Join(parts, ",") + `]`
+		return drawList(t)
 	}
+	return drawFields(t, depth)
+}
+
+func drawList(t *rapid.T) string {
+	var parts []string
+	for range rapid.IntRange(1, 4).Draw(t, "values") {
+		of := scalars
+		if rapid.Bool().Draw(t, "operator") {
+			of = operators
+		}
+		parts = append(parts, drawOne(t, of...))
+	}
+	return `[` + strings.Join(parts, ",") + `]`
+}
+
+// drawFields draws an object, with dotted keys, keys that stand twice and $or.
+func drawFields(t *rapid.T, depth int) string {
+	var parts []string
 	for range rapid.IntRange(1, 2).Draw(t, "fields") {
 		key := drawKey(t)
-		if rapid.IntRange(0, 4).Draw(t, "dotted") == 0 {
+		switch kind := rapid.IntRange(0, 6).Draw(t, "kind of key"); {
+		case kind == 0:
 			key = drawOne(t, `"a.a"`, `"a.b"`, `"b.a"`)
+		case kind == 1 && depth > 0:
+			var branches []string
+			for range rapid.IntRange(2, 3).Draw(t, "branches") {
+				branches = append(branches, drawFields(t, depth-1))
+			}
+			parts = append(parts, drawOne(t, `"$or"`, `"$or"`, `"a.$or"`)+`:[`+strings.Join(branches, ",")+`]`)
+			continue
 		}
-		parts = append(parts, key+":"+drawPattern(t, depth-1))
+		parts = append(parts, key+":"+drawPattern(t, max(depth-1, 0)))
 	}
 	return `{` + strings.Join(parts, ",") + `}`
 }
@@ -247,7 +164,7 @@ func drawMirror(t *rapid.T, v any) string {
 	default:
 		text, err := json.Marshal(v)
 		require.NoError(t, err)
-		return `[` + drawOne(t, scalars...) + `,` + string(text) + `]`
+		return `[` + drawOne(t, append(operators, scalars...)...) + `,` + string(text) + `]`
 	}
 	return drawPattern(t, 1)
 }

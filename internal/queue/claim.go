@@ -166,6 +166,13 @@ func (c *Claimer) Hear(n Notice) {
 	}
 }
 
+// Listens tells the claimer that it is told of what becomes ready, from now on, so
+// that it need not look back as far for it.
+func (c *Claimer) Listens() {
+	c.lanes.slack = heardSlack
+	c.Forget()
+}
+
 // Forget makes the next claim read all lanes from their start: notices may have
 // been missed.
 func (c *Claimer) Forget() { c.lastFull, c.fullTook = time.Time{}, 0 }
@@ -293,9 +300,10 @@ func (c *Claimer) look(ctx context.Context, limit int) error {
 	if !full && limit > c.spare && c.lanes.next(time.Now()) == 0 {
 		return nil // there is enough to do
 	}
-	began := time.Now()
 	if full {
-		c.lanes.rewind()
+		if err := c.fullPass(ctx); err != nil {
+			return err
+		}
 	}
 	found, err := findLanes(ctx, c.db, c.Queue, &c.lanes)
 	if err != nil {
@@ -304,8 +312,23 @@ func (c *Claimer) look(ctx context.Context, limit int) error {
 	for _, lane := range found {
 		c.lanes.wake(lane, time.Time{})
 	}
-	if full {
-		c.lastFull, c.fullTook = time.Now(), time.Since(began)
-	}
 	return nil
 }
+
+// fullPass finds jobs that were left behind by the positions. One that takes too
+// long, because an old snapshot keeps very many dead rows in its way, is given up
+// rather than let it keep claims from going on.
+func (c *Claimer) fullPass(ctx context.Context) error {
+	began := time.Now()
+	c.lanes.forget()
+	err := pg.InSteadyTx(ctx, c.db, func(tx *sqlx.Tx) error { return findMissed(ctx, tx, c.Queue, &c.lanes) })
+	took := time.Since(began)
+	if err != nil && took < tooLong {
+		return err
+	}
+	c.lastFull, c.fullTook = time.Now(), took
+	return nil
+}
+
+// tooLong is when a full pass did not fail for lack of a database.
+const tooLong = 5 * time.Second

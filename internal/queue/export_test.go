@@ -1,9 +1,12 @@
 package queue
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Pass is one pass of the reaper, for tests that choose its moment.
-func (r *Reaper) Pass(ctx context.Context) { r.pass(ctx) }
+func (r *Reaper) Pass(ctx context.Context) time.Duration { return r.pass(ctx) }
 
 // Pass is one pass of the promoter.
 func (p *Promoter) Pass(ctx context.Context) error {

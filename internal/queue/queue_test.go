@@ -287,6 +287,23 @@ func TestReaperRescuesOnlyWhatRanOut(t *testing.T) {
 	require.Equal(t, 1, count(t, db, "ready WHERE attempt = 1 AND lease = 1"))
 }
 
+// A lease that will run out before the next pass brings that pass forward.
+func TestTheReaperComesWhenALeaseRunsOut(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	const short = 300 * time.Millisecond
+	reaper := &queue.Reaper{DB: db, Log: discard(), Interval: time.Minute, Lease: 10 * time.Millisecond}
+	require.Equal(t, time.Minute, reaper.Pass(t.Context()), "nothing runs")
+	enqueue(t, db, newJob())
+	require.Len(t, claim(t, queue.NewClaimer(db, "default", uuid.Must(uuid.NewV7()), short, 0), 1), 1)
+	wait := reaper.Pass(t.Context())
+	require.Positive(t, wait)
+	require.LessOrEqual(t, wait, short)
+	time.Sleep(wait)
+	require.Equal(t, time.Minute, reaper.Pass(t.Context()))
+	require.Equal(t, 1, count(t, db, "attempts WHERE outcome = 'crashed'"))
+}
+
 func TestReaperWaitsForAWholeLeaseAfterItsStart(t *testing.T) {
 	t.Parallel()
 	db := newDB(t)

@@ -30,29 +30,29 @@ type Reaper struct {
 
 // Run reaps until ctx ends.
 func (r *Reaper) Run(ctx context.Context) error {
-	tick := time.NewTicker(r.Interval)
-	defer tick.Stop()
-	r.pass(ctx) // the calm begins now, not at the first tick
-	last := time.Now()
-	for {
+	wait := r.pass(ctx) // the calm begins now, not at the first tick
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for last := time.Now(); ; last = time.Now() {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-timer.C:
 		}
 		// A pass that came late means that this process stood still, or waited for
 		// the database: leases may have run out while their workers live.
-		if time.Since(last) > 2*r.Interval {
+		if time.Since(last) > wait+r.Interval {
 			r.calmFrom = time.Time{}
 		}
-		last = time.Now()
-		r.pass(ctx)
+		wait = r.pass(ctx)
+		timer.Reset(wait)
 	}
 }
 
 // pass reaps everything that ran out, unless the database was away within the
-// last lease.
-func (r *Reaper) pass(ctx context.Context) {
+// last lease. It gives the time until the next pass: less than the interval where a
+// lease will run out in it, as that is its worker's death most likely.
+func (r *Reaper) pass(ctx context.Context) (wait time.Duration) {
 	if r.calmFrom.IsZero() {
 		if err := r.DB.PingContext(ctx); err == nil {
 			r.calmFrom = time.Now() // not before the answer, which a stall may have held back
@@ -60,16 +60,17 @@ func (r *Reaper) pass(ctx context.Context) {
 	}
 	// A tick may come a little before its time.
 	if r.calmFrom.IsZero() || time.Since(r.calmFrom) < r.Lease-r.Interval/4 {
-		return
+		return r.Interval
 	}
+	wait = r.Interval
 	began, full := time.Now(), false
 	if time.Since(r.lastFull) >= fullPassAfter(r.fullTook) {
 		r.since, full = time.Time{}, true
 	}
 	for ctx.Err() == nil {
-		lost, now, err := r.anyLost(ctx)
+		found, err := r.look(ctx)
 		var reaped []Reaped
-		if err == nil && lost {
+		if err == nil && found.Lost {
 			reaped, err = reap(ctx, r.DB, r.since, r.Lease)
 		}
 		if err != nil {
@@ -77,15 +78,18 @@ func (r *Reaper) pass(ctx context.Context) {
 			if ctx.Err() == nil {
 				r.Log.WarnContext(ctx, "reaper could not work", "error", err)
 			}
-			return
+			return r.Interval
 		}
 		for _, job := range reaped {
 			r.Log.WarnContext(ctx, "job rescued from a dead worker",
 				"job_id", job.ID, "kind", job.Kind, "attempt", job.Attempt, "state", job.State)
 			r.since = job.LeaseUntil
 		}
-		if !lost {
-			r.since = now.Add(-reapSlack)
+		if !found.Lost {
+			r.since = found.Now.Add(-reapSlack)
+		}
+		if found.Next != nil {
+			wait = min(r.Interval, found.Next.Sub(found.Now)+time.Millisecond)
 		}
 		if len(reaped) < reapBatch {
 			break
@@ -94,29 +98,36 @@ func (r *Reaper) pass(ctx context.Context) {
 	if full {
 		r.lastFull, r.fullTook = time.Now(), time.Since(began)
 	}
+	return wait
 }
 
 // reapSlack is how far before a time at which none was lost the next pass begins.
 const reapSlack = 2 * time.Second
 
-// anyLost keeps a pass that has nothing to do to one small query. It gives the time
-// of its answer by the database's clock.
-func (r *Reaper) anyLost(ctx context.Context) (bool, time.Time, error) {
-	var row struct {
-		Lost bool
-		Now  time.Time
-	}
+// expiry is what a pass sees of the leases, by the database's clock.
+type expiry struct {
+	Lost bool // some have run out
+	Now  time.Time
+	Next *time.Time // when the next will, if it is within the interval
+}
+
+// look keeps a pass that has nothing to do to one small query.
+func (r *Reaper) look(ctx context.Context) (expiry, error) {
+	var found expiry
 	asked := time.Now()
-	err := r.DB.GetContext(ctx, &row, `
-		SELECT EXISTS (SELECT FROM signalstack.running WHERE lease_until >= $1::timestamptz AND lease_until < now()) AS lost, now() AS now`,
-		positionText(r.since))
+	// Both go along the index running_lease_until from a position: the last pass, and now.
+	err := r.DB.GetContext(ctx, &found, `
+		SELECT EXISTS (SELECT FROM signalstack.running WHERE lease_until >= $1::timestamptz AND lease_until < now()) AS lost, now() AS now,
+		       (SELECT min(lease_until) FROM signalstack.running
+		        WHERE lease_until >= now() AND lease_until < now() + $2 * interval '1 millisecond') AS next`,
+		positionText(r.since), r.Interval.Milliseconds())
 	if err == nil && stalled(asked, r.Lease) {
 		err = errStalled
 	}
 	if err != nil {
-		return false, time.Time{}, fmt.Errorf("look for lost leases: %w", err)
+		return expiry{}, fmt.Errorf("look for lost leases: %w", err)
 	}
-	return row.Lost, row.Now, nil
+	return found, nil
 }
 
 // Reaped is a job that was taken from a dead worker.

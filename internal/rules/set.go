@@ -14,14 +14,15 @@ import (
 	"github.com/signalstack/signalstack/internal/webhooks"
 )
 
-// Set is all enabled rules, compiled. It does not change.
+// Set is all enabled rules, compiled and indexed. It does not change.
 type Set struct {
-	byTenant map[string][]compiled
+	byTenant map[string]*tenantRules
 }
 
-type compiled struct {
-	rule    Rule
-	pattern *pattern.Pattern
+// tenantRules are the rules of a tenant, and their patterns in the same order.
+type tenantRules struct {
+	rules    []Rule
+	patterns *pattern.Set
 }
 
 // Load compiles the enabled rules as q sees them.
@@ -31,7 +32,7 @@ func Load(ctx context.Context, q pg.Querier, log *slog.Logger) (*Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load rules: %w", err)
 	}
-	s := &Set{byTenant: map[string][]compiled{}}
+	s, patterns := &Set{byTenant: map[string]*tenantRules{}}, map[string][]*pattern.Pattern{}
 	for _, r := range rows {
 		rule, err := r.rule()
 		if err != nil {
@@ -47,7 +48,15 @@ func Load(ctx context.Context, q pg.Querier, log *slog.Logger) (*Set, error) {
 			log.ErrorContext(ctx, "rule left out: its pattern does not compile here", "rule_id", r.ID, "error", err)
 			continue
 		}
-		s.byTenant[rule.Tenant] = append(s.byTenant[rule.Tenant], compiled{rule: rule, pattern: p})
+		if s.byTenant[rule.Tenant] == nil {
+			s.byTenant[rule.Tenant] = &tenantRules{}
+		}
+		t := s.byTenant[rule.Tenant]
+		t.rules = append(t.rules, rule)
+		patterns[rule.Tenant] = append(patterns[rule.Tenant], p)
+	}
+	for tenant, t := range s.byTenant {
+		t.patterns = pattern.NewSet(patterns[tenant])
 	}
 	return s, nil
 }
@@ -55,13 +64,14 @@ func Load(ctx context.Context, q pg.Querier, log *slog.Logger) (*Set, error) {
 // Jobs gives the jobs that the tenant's rules make of an event, one for each
 // action of each rule that matches, in the order of the rules.
 func (s *Set) Jobs(kinds *jobs.Registry, tenant string, e *pattern.Event) []queue.NewJob {
+	t := s.byTenant[tenant]
+	if t == nil {
+		return nil
+	}
 	var made []queue.NewJob
-	for _, c := range s.byTenant[tenant] {
-		if !c.pattern.Match(e) {
-			continue
-		}
-		for _, a := range c.rule.Actions {
-			made = append(made, c.rule.job(kinds, a))
+	for _, i := range t.patterns.Match(e) {
+		for _, a := range t.rules[i].Actions {
+			made = append(made, t.rules[i].job(kinds, a))
 		}
 	}
 	return made

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -50,6 +51,7 @@ const (
 	tortureTime  = 30 * time.Second
 	killEvery    = 3 * time.Second
 	workerSlots  = 5
+	killedLease  = 2 * time.Second // of the workers
 	tortureUsers = 4
 )
 
@@ -67,19 +69,22 @@ func TestKilledWorkersLoseNothingAndRepeatOnlyWhatTheyHeld(t *testing.T) {
 	serve, receiver := startServe(t, dsn), newTally(t)
 	work := func() *process {
 		p, _ := start(t, []string{"DATABASE_URL=" + dsn, "SIGNALSTACK_ALLOW_NETWORKS=127.0.0.0/8"},
-			"work", "--queues", fmt.Sprintf("default=%d", workerSlots), "--lease", "2s")
+			"work", "--queues", fmt.Sprintf("default=%d", workerSlots), "--lease", killedLease.String())
 		return p
 	}
 	workers := []*process{work(), work(), work()}
 	sent := sendJobs(serve.url, receiver.url)
-	kills := 0
+	var killed []time.Time
 	kill := time.NewTicker(killEvery)
 	defer kill.Stop()
-	for end := time.Now().Add(tortureTime); time.Now().Before(end); kills++ {
+	for end := time.Now().Add(tortureTime); time.Now().Before(end); {
 		<-kill.C
-		workers[kills%len(workers)].kill()
-		workers[kills%len(workers)] = work()
+		next := len(killed) % len(workers)
+		killed = append(killed, time.Now())
+		workers[next].kill()
+		workers[next] = work()
 	}
+	kills := len(killed)
 	ids := map[string]bool{}
 	for answer := range sent {
 		require.NoError(t, answer.err)
@@ -103,6 +108,28 @@ func TestKilledWorkersLoseNothingAndRepeatOnlyWhatTheyHeld(t *testing.T) {
 	require.GreaterOrEqual(t, again, 0)
 	require.LessOrEqual(t, again, kills*workerSlots, "only what was in flight at a kill is sent again")
 	checkRecount(t, serve.url, dsn, ids, kills)
+	checkRescues(t, dsn, killed)
+}
+
+// checkRescues looks at how long after its worker's death each job ran again.
+func checkRescues(t *testing.T, dsn string, killed []time.Time) {
+	t.Helper()
+	var rescues []struct{ Lost, Again time.Time }
+	require.NoError(t, pgtest.Open(t, dsn).Select(&rescues, `
+		SELECT lost, again FROM (
+		    SELECT outcome, started_at AS lost, lead(started_at) OVER (PARTITION BY job_id ORDER BY lease) AS again FROM signalstack.attempts
+		) AS a WHERE outcome = 'crashed' AND again IS NOT NULL`))
+	require.NotEmpty(t, rescues)
+	took := make([]time.Duration, 0, len(rescues))
+	for _, r := range rescues {
+		death, _ := slices.BinarySearchFunc(killed, r.Lost, time.Time.Compare) // the first after its start
+		require.Less(t, death, len(killed))
+		took = append(took, r.Again.Sub(killed[death]))
+	}
+	slices.Sort(took)
+	p99 := took[len(took)*99/100]
+	t.Logf("%d jobs ran again, after %s at the median and %s at p99", len(took), took[len(took)/2], p99)
+	require.Less(t, p99, 3*killedLease, "a lease, the next look at it, and the retry's own delay")
 }
 
 // answer is what a request for a job came to.
