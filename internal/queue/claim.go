@@ -48,7 +48,9 @@ type Claimed struct {
 // their positions; no lane is walked over to reach another. Rows that others hold
 // are skipped, not waited for; a locked row stays where it is, so its place (ctid)
 // finds it again. The CTE is MATERIALIZED because a LIMIT below a join may be run
-// again, and then claims more than it says. %s is one of the two orders below. The
+// again, and then claims more than it says. The jobs and events are looked up one by
+// one behind a LIMIT, or a plan that was made while their partitions were empty, and
+// kept, would read them whole. %s is one of the two orders below. The
 // first row is no job: it gives the time that the claim saw as now.
 const claimSQL = `
 WITH asked AS MATERIALIZED (
@@ -78,8 +80,8 @@ SELECT c.job_id, c.lease, c.attempt, c.priority, c.ready_at, c.started_at, j.ten
        e.source AS event_source, e.subject AS event_subject, e.time AS event_time, e.data AS event_data`
 
 const claimedJoins = `
-JOIN signalstack.jobs AS j ON j.id = c.job_id
-LEFT JOIN signalstack.events AS e ON e.id = j.event_id`
+CROSS JOIN LATERAL (SELECT * FROM signalstack.jobs AS j WHERE j.id = c.job_id LIMIT 1) AS j
+LEFT JOIN LATERAL (SELECT * FROM signalstack.events AS e WHERE e.id = j.event_id LIMIT 1) AS e ON true`
 
 // byPriority serves the priorities of a lane strictly one after the other.
 const byPriority = `
@@ -100,15 +102,17 @@ const byPriority = `
     ) AS r`
 
 // byAge serves what has waited longest in a lane, whatever its priority. It looks
-// first and locks only what it takes.
+// first and locks only what it takes, by its place: the planner takes a table that was
+// last vacuumed while it was empty for one of a single page, and would as soon walk a
+// whole index to find a job_id.
 const byAge = `
     SELECT r.at, a.limited
     FROM asked AS a
     CROSS JOIN LATERAL (
-        SELECT oldest.job_id
+        SELECT oldest.at
         FROM (VALUES (1::smallint, a.since1), (2, a.since2), (3, a.since3), (4, a.since4)) AS p (priority, since)
         CROSS JOIN LATERAL (
-            SELECT r.job_id, r.ready_at
+            SELECT r.ctid AS at, r.job_id, r.ready_at
             FROM signalstack.ready AS r
             WHERE r.queue = $1 AND r.lane = a.lane AND r.priority = p.priority AND r.ready_at >= p.since
             ORDER BY r.ready_at, r.job_id
@@ -118,7 +122,7 @@ const byAge = `
         LIMIT a.take
     ) AS oldest
     CROSS JOIN LATERAL (
-        SELECT r.ctid AS at FROM signalstack.ready AS r WHERE r.job_id = oldest.job_id FOR UPDATE SKIP LOCKED
+        SELECT r.ctid AS at FROM signalstack.ready AS r WHERE r.ctid = oldest.at FOR UPDATE SKIP LOCKED
     ) AS r`
 
 // The two forms of the statement.

@@ -19,3 +19,10 @@ func (s *CancelSweeper) Pass(ctx context.Context) error { return s.pass(ctx) }
 
 // Reap is one transaction of the reaper.
 var Reap = reap
+
+// Statements are those whose plans are kept, by what they do.
+func Statements() map[string]string {
+	return map[string]string{
+		"claim by priority": claimByPriority, "claim by age": claimByAge, "settle": settleSQL, "settle in order": settleInOrderSQL,
+	}
+}

@@ -64,17 +64,24 @@ type Settlement struct {
 // job that somebody wants canceled does not go on. A row of the input whose lease
 // is gone matches nothing and is missing in the answer. A lane with a limit is
 // told of, as it has a free place now. The places of %s are for ordering keys.
+//
+// Each row is looked up by itself behind a LIMIT and deleted by its place: as a join
+// the planner would read the whole of an index that it takes for one page, when the
+// table was last vacuumed while it was empty. A row that an extension of its lease
+// moves in between is missing in the answer too.
 const settleText = `
 WITH given AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bytea[]%[1]s)
              AS g (job_id, lease, state, outcome, error, delay_us, duration_ms, exchange%[2]s)
+), held AS MATERIALIZED (
+    SELECT g.*, r.at FROM given AS g
+    CROSS JOIN LATERAL (SELECT r.ctid AS at FROM signalstack.running AS r WHERE r.job_id = g.job_id AND r.lease = g.lease LIMIT 1) AS r
 ), ended AS (
-    DELETE FROM signalstack.running AS r USING given AS g
-    WHERE r.job_id = g.job_id AND r.lease = g.lease
+    DELETE FROM signalstack.running AS r USING held AS g WHERE r.ctid = g.at
     RETURNING r.job_id, r.queue, r.lane, r.priority, r.attempt, r.lease, r.worker, r.limited, r.started_at,
               g.state, g.outcome, g.error, g.delay_us, g.duration_ms, g.exchange%[2]s
 ), wanted AS (
-    DELETE FROM signalstack.cancels AS c USING ended WHERE c.job_id = ended.job_id RETURNING c.job_id
+    DELETE FROM signalstack.cancels WHERE job_id = ANY (ARRAY(SELECT job_id FROM ended)) RETURNING job_id
 ), gone AS MATERIALIZED (
     SELECT ended.*, CASE WHEN state IN ('retrying', 'released') AND wanted.job_id IS NOT NULL THEN 'canceled' ELSE state END AS becomes
     FROM ended LEFT JOIN wanted ON wanted.job_id = ended.job_id
@@ -169,38 +176,68 @@ func Settle(ctx context.Context, q pg.Querier, all []Settlement) (map[Held]State
 	return states, err
 }
 
+// settle gives the states of the jobs, and the jobs that were taken. What is missing
+// after the first look may have had its lease extended meanwhile, which moved the row;
+// the second look sees where to.
 func settle(ctx context.Context, q pg.Querier, all []Settlement, worker uuid.UUID, lease time.Duration) (map[Held]State, pq.StringArray, error) {
-	statement, args := settleSQL, settleArgs(all)
+	const looks = 2
 	keys := keysOf(all)
-	if len(keys) > 0 {
+	states := make(map[Held]State, len(all))
+	var last []orderingKey
+	var taken pq.StringArray
+	for look, rest := 0, all; look < looks && len(rest) > 0; look++ {
+		rows, err := settleOnce(ctx, q, rest, len(keys) > 0, worker, lease)
+		if err != nil {
+			return nil, nil, fmt.Errorf("settle %d jobs: %w", len(all), err)
+		}
+		for _, r := range rows {
+			if r.State == Running {
+				taken = append(taken, r.JobID.String())
+				continue
+			}
+			states[r.Held] = r.State
+			if key, ok := keys[r.JobID]; ok && r.State.Final() && !r.Advanced {
+				last = append(last, key)
+			}
+		}
+		rest = without(rest, states)
+	}
+	return states, taken, advance(ctx, q, last)
+}
+
+// settledRow is what the statement answers of a job: the state that it is in, and
+// whether it let the next job of its ordering key come.
+type settledRow struct {
+	Held
+	State    State `db:"state"`
+	Advanced bool  `db:"advanced"`
+}
+
+func settleOnce(ctx context.Context, q pg.Querier, all []Settlement, keyed bool, worker uuid.UUID, lease time.Duration) (rows []settledRow, err error) {
+	statement, args := settleSQL, settleArgs(all)
+	if keyed {
 		tenants, names, takes := make(pq.StringArray, len(all)), make(pq.StringArray, len(all)), make(pq.BoolArray, len(all))
 		for i, s := range all {
 			tenants[i], names[i], takes[i] = s.Tenant, s.OrderingKey, s.TakeNext && worker != uuid.Nil
 		}
 		statement, args = settleInOrderSQL, append(args, tenants, names, takes, worker, lease.Milliseconds())
 	}
-	var rows []struct {
-		Held
-		State    State `db:"state"`
-		Advanced bool  `db:"advanced"`
+	err = q.SelectContext(ctx, &rows, statement, args...)
+	return rows, err
+}
+
+// without gives those of the settlements that have no state yet.
+func without(all []Settlement, states map[Held]State) []Settlement {
+	if len(states) == len(all) {
+		return nil
 	}
-	if err := q.SelectContext(ctx, &rows, statement, args...); err != nil {
-		return nil, nil, fmt.Errorf("settle %d jobs: %w", len(all), err)
-	}
-	states := make(map[Held]State, len(rows))
-	var last []orderingKey
-	var taken pq.StringArray
-	for _, r := range rows {
-		if r.State == Running {
-			taken = append(taken, r.JobID.String())
-			continue
-		}
-		states[r.Held] = r.State
-		if key, ok := keys[r.JobID]; ok && r.State.Final() && !r.Advanced {
-			last = append(last, key)
+	var rest []Settlement
+	for _, s := range all {
+		if _, ok := states[Held{s.JobID, s.Lease}]; !ok {
+			rest = append(rest, s)
 		}
 	}
-	return states, taken, advance(ctx, q, last)
+	return rest
 }
 
 // keysOf gives the ordering keys of the jobs that have one.
