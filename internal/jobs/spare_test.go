@@ -18,8 +18,7 @@ func TestALaneThatIsNewHereFindsASpareSlot(t *testing.T) {
 	t.Parallel()
 	const slots, spare, waiting = 40, 2, 60
 	long := make(chan struct{})
-	var b *bundle
-	b = start(t, func(ctx context.Context, j jobs.Job) (jobs.Result, error) {
+	b := start(t, func(ctx context.Context, j jobs.Job) (jobs.Result, error) {
 		if j.Tenant == "noisy" {
 			select {
 			case <-long:

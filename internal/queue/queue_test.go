@@ -299,7 +299,7 @@ func TestTheReaperComesWhenALeaseRunsOut(t *testing.T) {
 	wait := reaper.Pass(t.Context())
 	require.Positive(t, wait)
 	require.LessOrEqual(t, wait, short)
-	time.Sleep(wait)
+	<-time.After(wait)
 	require.Equal(t, time.Minute, reaper.Pass(t.Context()))
 	require.Equal(t, 1, count(t, db, "attempts WHERE outcome = 'crashed'"))
 }
