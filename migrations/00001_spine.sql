@@ -19,6 +19,11 @@ CREATE TABLE signalstack.events (
     data        bytea
 ) PARTITION BY RANGE (id);
 
+-- The filters of the event list. Most rows have the default tenant and need no entry
+-- for it.
+CREATE INDEX events_type ON signalstack.events (type, id);
+CREATE INDEX events_tenant ON signalstack.events (tenant, id) WHERE tenant <> 'default';
+
 CREATE TABLE signalstack.jobs (
     id           uuid        NOT NULL PRIMARY KEY,
     tenant       text        NOT NULL,

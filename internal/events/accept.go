@@ -12,7 +12,6 @@ import (
 	"github.com/lib/pq"
 
 	"github.com/signalstack/signalstack/internal/analytics"
-	"github.com/signalstack/signalstack/internal/httpapi"
 	"github.com/signalstack/signalstack/internal/idempotency"
 	"github.com/signalstack/signalstack/internal/intake"
 	"github.com/signalstack/signalstack/internal/jobs"
@@ -53,17 +52,7 @@ func (a *Acceptor) Run(ctx context.Context) { a.intake.Run(ctx) }
 // begin makes the event of a valid NewEvent and matches it, outside any
 // transaction: the crowd of callers does that in parallel.
 func (a *Acceptor) begin(n NewEvent, tenant string) *acceptance {
-	happened, _ := httpapi.ParseTime("", n.Time)
-	if n.Time == "" {
-		happened = time.Now()
-	}
-	x := &acceptance{data: n.Data, event: Event{
-		ID: uuid.Must(uuid.NewV7()), Tenant: tenant, Type: n.Type, Source: n.Source, Subject: n.Subject,
-		Time: happened.UTC().Truncate(time.Microsecond), // what the column holds
-	}}
-	if n.ID != nil {
-		x.event.SenderID = *n.ID
-	}
+	x := &acceptance{data: n.Data, event: Event{Listed: n.event(tenant)}}
 	a.router.match(a.router.current.Load(), x)
 	return x
 }

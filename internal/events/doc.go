@@ -12,6 +12,10 @@
 //     (section 3.1.1: source plus id names one event), by the same mechanism as an
 //     idempotency key and for as long.
 //
+// An event is shown with what came of it and with what the rules, as they are now,
+// make of it and why; patterns are tried on events that are not stored. Both take
+// the event as matching does when it comes in, and both are bounded.
+//
 // An application on the same database may send events in its own transactions, by
 // signalstack.send_event: they wait in the outbox, which workers route and store
 // like any others, each exactly once.

@@ -9,6 +9,9 @@ import (
 	"github.com/signalstack/signalstack/internal/fault"
 	"github.com/signalstack/signalstack/internal/httpapi"
 	"github.com/signalstack/signalstack/internal/idempotency"
+	"github.com/signalstack/signalstack/internal/jobs"
+	"github.com/signalstack/signalstack/internal/pattern"
+	"github.com/signalstack/signalstack/internal/rules"
 )
 
 // NewEvent is what a client may say of an event.
@@ -45,15 +48,55 @@ func (n NewEvent) Validate() []fault.Detail {
 	return mistakes
 }
 
-// Event is an accepted event. It never changes.
+// event makes the event of a valid NewEvent. When it was received is for the
+// transaction to say that stores it.
+func (n NewEvent) event(tenant string) Listed {
+	happened, _ := httpapi.ParseTime("", n.Time)
+	if n.Time == "" {
+		happened = time.Now()
+	}
+	e := Listed{
+		ID: uuid.Must(uuid.NewV7()), Tenant: tenant, Type: n.Type, Source: n.Source, Subject: n.Subject,
+		Time: happened.UTC().Truncate(time.Microsecond), // what the column holds
+	}
+	if n.ID != nil {
+		e.SenderID = *n.ID
+	}
+	return e
+}
+
+// Listed is what is shown of an accepted event everywhere. It never changes.
+type Listed struct {
+	ID         uuid.UUID `db:"id" json:"id" doc:"Made by SignalStack; a UUIDv7"`
+	Tenant     string    `db:"tenant" json:"tenant"`
+	Type       string    `db:"type" json:"type"`
+	Source     string    `db:"source" json:"source,omitempty"`
+	Subject    string    `db:"subject" json:"subject,omitempty"`
+	SenderID   string    `db:"sender_id" json:"sender_id,omitempty" doc:"The id that the sender gave"`
+	Time       time.Time `db:"time" json:"time" doc:"When it happened"`
+	ReceivedAt time.Time `db:"received_at" json:"received_at" doc:"When it was accepted"`
+}
+
+// Event is an event as its acceptance is answered.
 type Event struct {
-	ID         uuid.UUID   `json:"id" doc:"Made by SignalStack; a UUIDv7"`
-	Tenant     string      `json:"tenant"`
-	Type       string      `json:"type"`
-	Source     string      `json:"source,omitempty"`
-	Subject    string      `json:"subject,omitempty"`
-	SenderID   string      `json:"sender_id,omitempty" doc:"The id that the sender gave"`
-	Time       time.Time   `json:"time" doc:"When it happened"`
-	ReceivedAt time.Time   `json:"received_at" doc:"When it was accepted"`
-	JobIDs     []uuid.UUID `json:"job_ids" nullable:"false" doc:"The jobs that the event made"`
+	Listed
+	JobIDs []uuid.UUID `json:"job_ids" nullable:"false" doc:"The jobs that the event made"`
+}
+
+// Explained is an event with its data, what came of it and why.
+type Explained struct {
+	Listed
+	Jobs      []jobs.Record   `json:"jobs" nullable:"false" doc:"The first 100 jobs that it made"`
+	MoreJobs  string          `json:"more_jobs,omitempty" doc:"Where all of them are listed, when they are more than 100"`
+	Rules     []rules.Verdict `json:"rules" nullable:"false" doc:"What the rules of its tenant would make of it as they are now, which need not be what they were when it came: the 100 oldest rules"`
+	MoreRules bool            `json:"more_rules,omitempty" doc:"There are more rules; POST /rules/test tells of any pattern"`
+	Data      httpapi.JSON    `json:"data,omitempty" doc:"Byte for byte as it came; absent when the event has none"`
+}
+
+// envelope is what patterns see of an event beside its data.
+func (e *Listed) envelope() pattern.Envelope {
+	return pattern.Envelope{
+		ID: e.ID.String(), Tenant: e.Tenant, Type: e.Type, Source: e.Source, Subject: e.Subject,
+		Time: e.Time.UTC().Format(time.RFC3339Nano),
+	}
 }

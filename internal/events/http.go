@@ -3,13 +3,19 @@ package events
 import (
 	"context"
 	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/signalstack/signalstack/internal/fault"
 	"github.com/signalstack/signalstack/internal/httpapi"
 	"github.com/signalstack/signalstack/internal/intake"
+	"github.com/signalstack/signalstack/internal/pg"
+	"github.com/signalstack/signalstack/internal/queue"
+	"github.com/signalstack/signalstack/internal/rules"
 )
 
-// Routes lists the operations on events.
+// Routes lists the operation by which events come in.
 func (a *Acceptor) Routes(api *httpapi.API) {
 	httpapi.RegisterBody(api, httpapi.Operation{
 		OperationID: "send-events", Method: http.MethodPost, Path: "/events", DefaultStatus: http.StatusCreated, Tags: []string{"events"},
@@ -41,4 +47,112 @@ func (a *Acceptor) send(ctx context.Context, in *intake.CreateIn, body httpapi.B
 		return nil, fault.InvalidBody(mistakes)
 	}
 	return intake.Accept[NewEvent, *acceptance, Event](ctx, a.intake, body, items)
+}
+
+// API shows events and explains what rules make of them.
+type API struct{ DB *pg.DB }
+
+// Routes lists the operations on events that are there, and on those that might be.
+func (a *API) Routes(api *httpapi.API) {
+	httpapi.Register(api, httpapi.Operation{
+		OperationID: "list-events", Method: http.MethodGet, Path: "/events", Tags: []string{"events"},
+		Summary: "List events, newest first", Description: "Data and jobs are left out; GET /events/{id} has them.",
+	}, a.list)
+	httpapi.Register(api, httpapi.Operation{
+		OperationID: "get-event", Method: http.MethodGet, Path: "/events/{id}", Tags: []string{"events"},
+		Summary: "Get one event with its data and jobs, and why each rule matches it or does not",
+	}, a.get)
+	httpapi.RegisterBody(api, httpapi.Operation{
+		OperationID: "test-rule", Method: http.MethodPost, Path: "/rules/test", DefaultStatus: http.StatusOK, Tags: []string{"rules"},
+		Summary: "Say whether a pattern matches an event, and why", Description: "Nothing is stored.",
+	}, httpapi.OneLoose[ruleTest](), a.test)
+}
+
+// listIn are the filters of the event list.
+type listIn struct {
+	Tenant        string       `query:"tenant"`
+	Type          string       `query:"type"`
+	CreatedAfter  httpapi.Time `query:"created_after" doc:"Created at this time or later: when the id was made, which is when the event came, or when SQL sent it"`
+	CreatedBefore httpapi.Time `query:"created_before" doc:"Created before this time"`
+	Limit         int          `query:"limit" minimum:"1" maximum:"1000" default:"50"`
+	Cursor        string       `query:"cursor" doc:"next_cursor of the page before, with the same filters"`
+	Order         string       `query:"order" enum:"desc,asc" default:"desc" doc:"By creation"`
+}
+
+func (a *API) list(ctx context.Context, in *listIn) (*httpapi.PageOut[Listed], error) {
+	l := httpapi.List{Path: "/events", Filters: map[string]string{
+		"tenant": in.Tenant, "type": in.Type, "created_after": in.CreatedAfter.Text(), "created_before": in.CreatedBefore.Text(), "order": in.Order,
+	}}
+	after, err := l.Key(in.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := list(ctx, a.DB, filter{
+		tenant: in.Tenant, eventType: in.Type, from: firstID(in.CreatedAfter), before: firstID(in.CreatedBefore),
+		after: after, ascending: in.Order == "asc", limit: in.Limit + 1,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return httpapi.NewPage(rows, in.Limit, l, func(e Listed) string { return e.ID.String() }), nil
+}
+
+// firstID is the bound of the list that a time stands for; "" when none was given.
+// Ids cannot tell times before 1970, when there were no events.
+func firstID(t httpapi.Time) string {
+	switch epoch := time.Unix(0, 0); {
+	case !t.Given:
+		return ""
+	case t.Before(epoch):
+		return queue.FirstID(epoch).String()
+	default:
+		return queue.FirstID(t.Time).String()
+	}
+}
+
+type getIn struct {
+	ID string `path:"id" format:"uuid" doc:"The event's id"`
+}
+
+type getOut struct {
+	Body httpapi.Verbatim[Explained]
+}
+
+func (a *API) get(ctx context.Context, in *getIn) (*getOut, error) {
+	id, err := httpapi.ParseID(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	e, data, err := explain(ctx, a.DB, id)
+	if err != nil {
+		return nil, err
+	}
+	body, err := httpapi.NewVerbatim(e, "data", data)
+	if err != nil {
+		return nil, err
+	}
+	return &getOut{Body: body}, nil
+}
+
+// ruleTest is a pattern and an event to try it on.
+type ruleTest struct {
+	Pattern httpapi.JSON `json:"pattern" doc:"As in POST /rules"`
+	Event   triedEvent   `json:"event" doc:"As in POST /events, at most 64 KiB"`
+}
+
+// triedEvent is an event kept as its bytes.
+type triedEvent struct{ httpapi.JSON }
+
+// Schema documents the event.
+func (triedEvent) Schema(r huma.Registry) *huma.Schema { return httpapi.SchemaOf[NewEvent](r) }
+
+type testOut struct{ Body rules.Explanation }
+
+func (a *API) test(ctx context.Context, _ *struct{ httpapi.JSONBody }, given httpapi.Item[ruleTest]) (*testOut, error) {
+	why, mistakes := Test(given.Value.Pattern, given.Value.Event.JSON, httpapi.Tenant(ctx), rules.OfRequest)
+	given.Add(mistakes...)
+	if err := given.Err(); err != nil {
+		return nil, err
+	}
+	return &testOut{Body: why}, nil
 }

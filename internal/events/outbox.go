@@ -244,9 +244,9 @@ func (o *Outbox) accept(ctx context.Context, tx *sqlx.Tx, rows []outboxRow) erro
 
 // begin makes the event of a row. Routes match it when it is prepared.
 func (r outboxRow) begin() *acceptance {
-	x := &acceptance{data: r.Data, event: Event{
+	x := &acceptance{data: r.Data, event: Event{Listed: Listed{
 		ID: r.EventID, Tenant: r.Tenant, Type: r.Type, Source: r.Source, Subject: r.Subject, Time: r.Time.UTC(),
-	}}
+	}}}
 	if r.SenderID != nil {
 		x.event.SenderID = *r.SenderID
 	}

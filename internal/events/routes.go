@@ -67,11 +67,7 @@ func (r *router) refresh(ctx context.Context, tx *sqlx.Tx) (time.Time, *routes, 
 // jobsFor gives the jobs that the routes make of an event.
 func (r *router) jobsFor(rt *routes, a *acceptance) []queue.NewJob {
 	e := &a.event
-	view := pattern.NewEvent(pattern.Envelope{
-		ID: e.ID.String(), Tenant: e.Tenant, Type: e.Type, Source: e.Source, Subject: e.Subject,
-		Time: e.Time.Format(time.RFC3339Nano),
-	}, a.data)
-	made := rt.rules.Jobs(r.kinds, e.Tenant, view)
+	made := rt.rules.Jobs(r.kinds, e.Tenant, pattern.NewEvent(e.envelope(), a.data))
 	for _, s := range rt.subscriptions[e.Tenant] {
 		if !s.Wants(e.Type) {
 			continue

@@ -44,6 +44,30 @@ func (j *JSON) Scan(src any) error {
 	return nil
 }
 
+// Verbatim is an answer of the form of T that is JSON already and is sent byte for
+// byte, white space included, which marshalling would drop.
+type Verbatim[T any] struct{ text []byte }
+
+// NewVerbatim makes an answer of v, which has at least one field, and one more field
+// whose bytes stay as they are; without any the field is absent.
+func NewVerbatim[T any](v T, name string, raw JSON) (Verbatim[T], error) {
+	var b bytes.Buffer
+	if err := huma.DefaultJSONFormat.Marshal(&b, v); err != nil {
+		return Verbatim[T]{}, fmt.Errorf("marshal the answer: %w", err)
+	}
+	text := bytes.TrimSpace(b.Bytes())
+	if len(raw) == 0 {
+		return Verbatim[T]{text}, nil
+	}
+	text = append(bytes.TrimSuffix(text, []byte("}")), `,"`+name+`":`...)
+	return Verbatim[T]{append(append(text, raw...), '}')}, nil
+}
+
+// Schema documents a T.
+func (Verbatim[T]) Schema(r huma.Registry) *huma.Schema { return SchemaOf[T](r) }
+
+func (v Verbatim[T]) verbatim() []byte { return v.text }
+
 // marshaled is an answer that is JSON already.
 type marshaled []byte
 
@@ -51,6 +75,9 @@ type marshaled []byte
 // come before the status is written: huma's own marshalling comes after it, and its
 // failure would leave a 200. A panic is answered like that of a handler.
 func marshalFirst(_ huma.Context, _ string, answer any) (any, error) {
+	if v, ok := answer.(interface{ verbatim() []byte }); ok {
+		return marshaled(v.verbatim()), nil
+	}
 	var b bytes.Buffer
 	if err := huma.DefaultJSONFormat.Marshal(&b, answer); err != nil {
 		panic(fmt.Errorf("marshal the answer: %w", err))

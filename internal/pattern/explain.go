@@ -58,6 +58,26 @@ func (p *Pattern) Explain(e *Event) Explanation {
 	return x
 }
 
+// Weight is how many lists all combinations hold against data, together. The time
+// that Match and Explain take is bounded by it times the size of data.
+func (p *Pattern) Weight() int {
+	weight := 0
+	for _, c := range p.combinations {
+		if c.data != nil {
+			weight += c.data.weight()
+		}
+	}
+	return weight
+}
+
+func (n *node) weight() int {
+	weight := len(n.lists)
+	for _, m := range n.members {
+		weight += m.node.weight()
+	}
+	return weight
+}
+
 // elsewhere gives the pointer of a value that matches a list by itself although
 // the verdict is that it does not match where the rest does.
 func (p *Pattern) elsewhere(e *Event, v verdict) string {

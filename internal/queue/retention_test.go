@@ -165,7 +165,7 @@ func TestWhatIsKeptOfADayIsWhole(t *testing.T) {
 	p := newPast(t, db, 20)
 	event := p.event(t)
 	failed := p.ended(t, queue.Failed, p.jobs(t, 1, forEvent(event))...)
-	p.ended(t, queue.Succeeded, p.jobs(t, 1000, forEvent(p.event(t)))...)
+	p.ended(t, queue.Succeeded, p.jobs(t, 2000, forEvent(p.event(t)))...)
 	canceled := p.ended(t, queue.Canceled, p.jobs(t, 1)...)
 	live := p.jobs(t, 1)
 	p.attempt(t, queue.Retrying, 1, live...)

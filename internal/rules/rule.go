@@ -55,7 +55,8 @@ type Rule struct {
 func (n NewRule) Validate() []fault.Detail {
 	mistakes := append(httpapi.CheckText("/name", n.Name, 200), httpapi.CheckName("/tenant", n.Tenant)...)
 	if n.Pattern != nil {
-		mistakes = append(mistakes, checkPattern(n.Pattern)...)
+		_, wrong := Compile(n.Pattern)
+		mistakes = append(mistakes, wrong...)
 	}
 	return append(mistakes, checkOptions(n.Actions)...)
 }
@@ -67,25 +68,28 @@ func (p RulePatch) Validate() []fault.Detail {
 		mistakes = httpapi.CheckText("/name", *p.Name, 200)
 	}
 	if p.Pattern != nil {
-		mistakes = append(mistakes, checkPattern(p.Pattern)...)
+		_, wrong := Compile(p.Pattern)
+		mistakes = append(mistakes, wrong...)
 	}
 	return append(mistakes, checkOptions(p.Actions)...)
 }
 
-func checkPattern(raw httpapi.JSON) []fault.Detail {
-	_, err := pattern.Compile(raw)
+// Compile reads a pattern that stands in the field of that name, and gives its
+// mistakes.
+func Compile(raw httpapi.JSON) (*pattern.Pattern, []fault.Detail) {
+	p, err := pattern.Compile(raw)
 	if err == nil {
-		return nil
+		return p, nil
 	}
 	problems, ok := errors.AsType[pattern.Problems](err)
 	if !ok {
-		return []fault.Detail{{Pointer: "/pattern", Detail: err.Error()}}
+		return nil, []fault.Detail{{Pointer: "/pattern", Detail: err.Error()}}
 	}
 	mistakes := make([]fault.Detail, len(problems))
 	for i, p := range problems {
 		mistakes[i] = fault.Detail{Pointer: "/pattern" + p.Pointer, Detail: p.Detail}
 	}
-	return mistakes
+	return nil, mistakes
 }
 
 // checkEach gives the mistakes that check finds in each action, with pointers from

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -34,18 +35,9 @@ func Load(ctx context.Context, q pg.Querier, log *slog.Logger) (*Set, error) {
 	}
 	s, patterns := &Set{byTenant: map[string]*tenantRules{}}, map[string][]*pattern.Pattern{}
 	for _, r := range rows {
-		rule, err := r.rule()
+		rule, p, err := r.compile()
 		if err != nil {
-			log.ErrorContext(ctx, "rule left out: its actions cannot be read", "rule_id", r.ID, "error", err)
-			continue
-		}
-		if mistakes := checkStored(rule.Actions); len(mistakes) > 0 {
-			log.ErrorContext(ctx, "rule left out: its actions are wrong", "rule_id", r.ID, "mistakes", mistakes)
-			continue
-		}
-		p, err := pattern.Compile(rule.Pattern)
-		if err != nil {
-			log.ErrorContext(ctx, "rule left out: its pattern does not compile here", "rule_id", r.ID, "error", err)
+			log.ErrorContext(ctx, "rule left out", "rule_id", r.ID, "error", err)
 			continue
 		}
 		if s.byTenant[rule.Tenant] == nil {
@@ -59,6 +51,22 @@ func Load(ctx context.Context, q pg.Querier, log *slog.Logger) (*Set, error) {
 		t.patterns = pattern.NewSet(patterns[tenant])
 	}
 	return s, nil
+}
+
+// compile makes of a row what makes jobs; the error says why it makes none here.
+func (r row) compile() (Rule, *pattern.Pattern, error) {
+	rule, err := r.rule()
+	if err != nil {
+		return Rule{}, nil, err
+	}
+	if mistakes := checkStored(rule.Actions); len(mistakes) > 0 {
+		return Rule{}, nil, fmt.Errorf("its action %s %s", strings.TrimPrefix(mistakes[0].Pointer, "/actions/"), mistakes[0].Detail)
+	}
+	p, err := pattern.Compile(rule.Pattern)
+	if err != nil {
+		return Rule{}, nil, fmt.Errorf("its pattern does not compile here: %w", err)
+	}
+	return rule, p, nil
 }
 
 // Jobs gives the jobs that the tenant's rules make of an event, one for each

@@ -1,0 +1,86 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/signalstack/signalstack/internal/fault"
+	"github.com/signalstack/signalstack/internal/httpapi"
+	"github.com/signalstack/signalstack/internal/jobs"
+	"github.com/signalstack/signalstack/internal/pattern"
+	"github.com/signalstack/signalstack/internal/pg"
+	"github.com/signalstack/signalstack/internal/rules"
+)
+
+// Test says what a pattern makes of an event that is written as for POST /events,
+// and would be the tenant's if it does not say so itself. Nothing is stored. The
+// mistakes of both have pointers below /pattern and /event.
+func Test(rawPattern, rawEvent httpapi.JSON, tenant string, limits rules.Limits) (rules.Explanation, []fault.Detail) {
+	p, mistakes := rules.Compile(rawPattern)
+	n, wrong := readEvent(rawEvent, limits.Event)
+	if mistakes = append(mistakes, wrong...); len(mistakes) > 0 {
+		return rules.Explanation{}, mistakes
+	}
+	if n.Tenant != "" {
+		tenant = n.Tenant
+	}
+	e := n.event(tenant)
+	why, ok := rules.NewExplainer(e.envelope(), n.Data, limits).Explain(p)
+	if !ok {
+		return rules.Explanation{}, []fault.Detail{{
+			Pointer: "/event/data",
+			Detail: fmt.Sprintf("would take too long with this pattern, whose $or make many combinations; send at most %d bytes, or a part of the pattern",
+				limits.Work/p.Weight()),
+		}}
+	}
+	return why, nil
+}
+
+// readEvent reads an event as strictly as POST /events does. most bounds its bytes,
+// unless it is 0.
+func readEvent(raw httpapi.JSON, most int) (NewEvent, []fault.Detail) {
+	if most > 0 && len(raw) > most {
+		return NewEvent{}, []fault.Detail{{Pointer: "/event", Detail: fmt.Sprintf("is larger than %d bytes; send less of it", most)}}
+	}
+	// Bytes that come from a file may be anything.
+	_, err := pattern.ParseEvent(raw)
+	if problems, ok := errors.AsType[pattern.Problems](err); ok && problems[0].Pointer == "" {
+		return NewEvent{}, []fault.Detail{{Pointer: "/event", Detail: problems[0].Detail}}
+	}
+	n, mistakes := httpapi.ObjectDecoder[NewEvent]()(raw)
+	for i := range mistakes {
+		mistakes[i].Pointer = "/event" + mistakes[i].Pointer
+	}
+	return n, mistakes
+}
+
+// maxJobs is how many jobs of an event are shown with it.
+const maxJobs = 100
+
+// explain gives an event with what came of it and what the rules make of it now, and
+// its data apart.
+func explain(ctx context.Context, q pg.Querier, id uuid.UUID) (Explained, httpapi.JSON, error) {
+	e, data, err := get(ctx, q, id)
+	if err != nil {
+		return Explained{}, nil, err
+	}
+	made, err := jobs.List(ctx, q, jobs.Filter{EventID: id.String(), Ascending: true, Limit: maxJobs + 1})
+	if err != nil {
+		return Explained{}, nil, err
+	}
+	x := Explained{Listed: e, Jobs: made}
+	switch {
+	case made == nil:
+		x.Jobs = []jobs.Record{}
+	case len(made) > maxJobs:
+		x.Jobs, x.MoreJobs = made[:maxJobs], "/jobs?event_id="+id.String()
+	}
+	x.Rules, x.MoreRules, err = rules.Verdicts(ctx, q, e.Tenant, rules.NewExplainer(e.envelope(), data, rules.OfRequest))
+	if err != nil {
+		return Explained{}, nil, err
+	}
+	return x, data, nil
+}
