@@ -292,7 +292,9 @@ func TestTheReaperComesWhenALeaseRunsOut(t *testing.T) {
 	t.Parallel()
 	db := newDB(t)
 	const short = 300 * time.Millisecond
-	reaper := &queue.Reaper{DB: db, Log: discard(), Interval: time.Minute, Lease: 10 * time.Millisecond}
+	// Of so short a lease beside the interval it waits for no calm, and two seconds'
+	// stall are none.
+	reaper := &queue.Reaper{DB: db, Log: discard(), Interval: time.Minute, Lease: 12 * time.Second}
 	require.Equal(t, time.Minute, reaper.Pass(t.Context()), "nothing runs")
 	enqueue(t, db, newJob())
 	require.Len(t, claim(t, queue.NewClaimer(db, "default", uuid.Must(uuid.NewV7()), short, 0), 1), 1)
