@@ -291,7 +291,7 @@ func TestReaperRescuesOnlyWhatRanOut(t *testing.T) {
 func TestTheReaperComesWhenALeaseRunsOut(t *testing.T) {
 	t.Parallel()
 	db := newDB(t)
-	const short = 300 * time.Millisecond
+	const short = 1500 * time.Millisecond
 	// Of so short a lease beside the interval it waits for no calm, and two seconds'
 	// stall are none.
 	reaper := &queue.Reaper{DB: db, Log: discard(), Interval: time.Minute, Lease: 12 * time.Second}
