@@ -51,7 +51,7 @@ func (s *CancelSweeper) pass(ctx context.Context) error {
 		if f := fault.As(err); err != nil && (f == nil || f.Kind != fault.Conflict) {
 			return err
 		}
-		if state == Running {
+		if err == nil && state == Running {
 			continue // its worker sees to it
 		}
 		if _, err := s.DB.ExecContext(ctx, `DELETE FROM signalstack.cancels WHERE job_id = $1`, id); err != nil {
