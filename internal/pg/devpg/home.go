@@ -87,7 +87,7 @@ func own(dir string) (*home, error) {
 	h.as = accountFor(h.cluster())
 	_ = removeSocketDir(socketElsewhere(lock)) // a favour to the temporary directory
 	if err := errors.Join(h.as.own(lock.Name()), h.sign()); err != nil {
-		return nil, errors.Join(err, lock.Close())
+		return nil, errors.Join(err, unlock(lock))
 	}
 	return h, nil
 }
@@ -141,7 +141,7 @@ func (h *home) close(ctx context.Context) error {
 	} else {
 		err = errors.Join(err, h.lock.Truncate(0)) // a pid that is no owner's would mislead
 	}
-	return errors.Join(err, h.lock.Close())
+	return errors.Join(err, unlock(h.lock))
 }
 
 // sweep removes the ephemeral directories in base that lost their owner, and the
@@ -176,7 +176,7 @@ func removeAbandoned(ctx context.Context, dir string, log *slog.Logger) error {
 	}
 	h := &home{dir: dir, lock: lock, ephemeral: true, socket: socketElsewhere(lock)}
 	if err := stopOrphan(ctx, h.cluster(), log); err != nil {
-		return errors.Join(err, lock.Close())
+		return errors.Join(err, unlock(lock))
 	}
 	return h.close(ctx)
 }

@@ -35,6 +35,12 @@ func takeLock(dir string, flag int) (*os.File, error) {
 	return nil, &InUseError{DataDir: dir, PID: pid}
 }
 
+// unlock lets a data directory go. Closing the file alone may do so late: a process
+// that is being started has a copy of it, until its program runs.
+func unlock(lock *os.File) error {
+	return errors.Join(syscall.Flock(int(lock.Fd()), syscall.LOCK_UN), lock.Close())
+}
+
 // socketElsewhere is the socket directory outside the data directory that the last
 // owner signed for, if it did not end in peace.
 func socketElsewhere(lock *os.File) string {
