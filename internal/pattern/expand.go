@@ -30,8 +30,9 @@ func (t *tree) child(name string) *tree {
 }
 
 // MaxFields are the fields of all combinations that the $or of a pattern make,
-// together: two $or of 30 branches are 900 combinations.
-const MaxFields = 10_000
+// together: two $or of 20 branches are 400 combinations. Each is matched by itself,
+// so this bounds what a pattern can cost the acceptance of an event.
+const MaxFields = 1000
 
 // size gives how many combinations the tree makes and how many lists they have
 // together, both no greater than just above MaxFields.

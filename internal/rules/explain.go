@@ -19,7 +19,7 @@ type Limits struct {
 }
 
 // OfRequest are the limits of one request. The work takes a second or two at worst.
-var OfRequest = Limits{Event: 64 << 10, Work: 64 << 20, Text: 1 << 20}
+var OfRequest = Limits{Event: 64 << 10, Work: 16 << 20, Text: 1 << 20}
 
 // maxVerdicts is how many rules one answer tells of.
 const maxVerdicts = 100
