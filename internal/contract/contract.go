@@ -44,6 +44,15 @@ func Send(h http.Handler, method, path, body string, header ...string) *httptest
 	return rec
 }
 
+// Decode reads an answer that must have the status.
+func Decode[T any](t testing.TB, rec *httptest.ResponseRecorder, status int) T {
+	t.Helper()
+	require.Equal(t, status, rec.Code, rec.Body)
+	var v T
+	require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &v))
+	return v
+}
+
 // Handler serves the API and checks each exchange against its document. All
 // routes must have been registered.
 func Handler(t testing.TB, api *httpapi.API) http.Handler {

@@ -3,7 +3,6 @@ package events
 import (
 	"context"
 	"net/http"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -98,16 +97,11 @@ func (a *API) list(ctx context.Context, in *listIn) (*httpapi.PageOut[Listed], e
 }
 
 // firstID is the bound of the list that a time stands for; "" when none was given.
-// Ids cannot tell times before 1970, when there were no events.
 func firstID(t httpapi.Time) string {
-	switch epoch := time.Unix(0, 0); {
-	case !t.Given:
+	if !t.Given {
 		return ""
-	case t.Before(epoch):
-		return queue.FirstID(epoch).String()
-	default:
-		return queue.FirstID(t.Time).String()
 	}
+	return queue.FirstID(t.Time).String()
 }
 
 type getIn struct {

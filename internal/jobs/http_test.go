@@ -61,14 +61,6 @@ func serve(t *testing.T, db *pg.DB) http.Handler {
 	return contract.Handler(t, api)
 }
 
-func decode[T any](t *testing.T, rec *httptest.ResponseRecorder, status int) T {
-	t.Helper()
-	require.Equal(t, status, rec.Code, rec.Body)
-	var v T
-	require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &v))
-	return v
-}
-
 func (f *front) jobsStored(t *testing.T) int {
 	t.Helper()
 	var n int
@@ -82,12 +74,12 @@ func TestCreatedJobIsShownAsItWasAnswered(t *testing.T) {
 	body := `{"kind":"test","payload":{"n":9007199254740993,"n":1e400},"queue":"mail","priority":1,"delay":"1h","max_attempts":3,
 		"timeout":"2s","retry":{"strategy":"ladder","ladder":["5s"]},"ordering_key":"k'; DROP TABLE jobs; --","tenant":"acme"}`
 	rec := contract.Send(f.handler, http.MethodPost, "/jobs", body)
-	made := decode[jobs.Detailed](t, rec, http.StatusCreated)
+	made := contract.Decode[jobs.Detailed](t, rec, http.StatusCreated)
 	require.Equal(t, queue.Scheduled, made.State)
 	require.Equal(t, `{"n":9007199254740993,"n":1e400}`, string(made.Payload))
 	got := contract.Send(f.handler, http.MethodGet, "/jobs/"+made.ID.String(), "")
 	require.JSONEq(t, strings.ReplaceAll(rec.Body.String(), "1e400", "1"), strings.ReplaceAll(got.Body.String(), "1e400", "1"))
-	shown := decode[jobs.Detailed](t, got, http.StatusOK)
+	shown := contract.Decode[jobs.Detailed](t, got, http.StatusOK)
 	require.Equal(t, "k'; DROP TABLE jobs; --", shown.OrderingKey)
 	require.Equal(t, "acme", shown.Tenant)
 	require.Equal(t, "2s", shown.Timeout)
@@ -96,7 +88,7 @@ func TestCreatedJobIsShownAsItWasAnswered(t *testing.T) {
 func TestPastRunAtRunsNow(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)
-	made := decode[jobs.Detailed](t, contract.Send(f.handler, http.MethodPost, "/jobs", `{"kind":"test","run_at":"2001-01-01T00:00:00+02:00"}`), http.StatusCreated)
+	made := contract.Decode[jobs.Detailed](t, contract.Send(f.handler, http.MethodPost, "/jobs", `{"kind":"test","run_at":"2001-01-01T00:00:00+02:00"}`), http.StatusCreated)
 	require.Equal(t, queue.Pending, made.State)
 	got := claimAll(t, f.db)
 	require.Len(t, got, 1)
@@ -137,7 +129,7 @@ func TestBadJobsAreRefusedWithEveryMistakeAndNothingIsStored(t *testing.T) {
 		`[{"kind":"test"},{"kind":7}]`:                                                        {"/1/kind"},
 		`[{"kind":"test","idempotency_key":"k"},{"kind":"test","idempotency_key":"k"}]`:       {"/1"},
 	} {
-		p := decode[httpapi.Problem](t, contract.Send(f.handler, http.MethodPost, "/jobs", body), http.StatusUnprocessableEntity)
+		p := contract.Decode[httpapi.Problem](t, contract.Send(f.handler, http.MethodPost, "/jobs", body), http.StatusUnprocessableEntity)
 		var got []string
 		for _, e := range p.Errors {
 			got = append(got, e.Pointer)
@@ -160,7 +152,7 @@ func TestKeyMakesARequestSafeToSendAgain(t *testing.T) {
 		require.Equal(t, "true", again.Header().Get("Idempotency-Replayed"))
 		require.Equal(t, first.Body.String(), again.Body.String(), "byte for byte")
 	}
-	other := decode[httpapi.Problem](t, contract.Send(f.handler, http.MethodPost, "/jobs", `{"kind":"test","payload":2}`, "Idempotency-Key", "k1"), 422)
+	other := contract.Decode[httpapi.Problem](t, contract.Send(f.handler, http.MethodPost, "/jobs", `{"kind":"test","payload":2}`, "Idempotency-Key", "k1"), 422)
 	require.Equal(t, "idempotency_key_reused", other.Code)
 	require.Equal(t, 1, f.jobsStored(t))
 
@@ -174,7 +166,7 @@ func TestEmptyKeyIsAMistakeOfTheSender(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)
 	for _, key := range []string{"", `""`} {
-		p := decode[httpapi.Problem](t, contract.Send(f.handler, http.MethodPost, "/jobs", `{"kind":"test"}`, "Idempotency-Key", key), 422)
+		p := contract.Decode[httpapi.Problem](t, contract.Send(f.handler, http.MethodPost, "/jobs", `{"kind":"test"}`, "Idempotency-Key", key), 422)
 		require.Equal(t, "/header/Idempotency-Key", p.Errors[0].Pointer)
 	}
 	require.Zero(t, f.jobsStored(t))
@@ -223,7 +215,7 @@ func TestArrayIsCreatedWholeInOrder(t *testing.T) {
 	type list struct{ Data []jobs.Detailed }
 	body := `[{"kind":"test","payload":0},{"kind":"test","payload":1},{"kind":"test","payload":2}]`
 	rec := contract.Send(f.handler, http.MethodPost, "/jobs", body, "Idempotency-Key", "batch")
-	made := decode[list](t, rec, http.StatusCreated)
+	made := contract.Decode[list](t, rec, http.StatusCreated)
 	require.Len(t, made.Data, 3)
 	for i, j := range made.Data {
 		require.Equal(t, fmt.Sprint(i), string(j.Payload))
@@ -240,7 +232,7 @@ func TestListFiltersAndPages(t *testing.T) {
 	var all []string
 	for i := range 7 {
 		body := fmt.Sprintf(`{"kind":"test","queue":"q%d","tenant":"t%d","delay":"%dh"}`, i%2, i%3, i/4)
-		all = append(all, decode[jobs.Detailed](t, contract.Send(f.handler, http.MethodPost, "/jobs", body), 201).ID.String())
+		all = append(all, contract.Decode[jobs.Detailed](t, contract.Send(f.handler, http.MethodPost, "/jobs", body), 201).ID.String())
 	}
 	require.Equal(t, all, f.list(t, "/jobs?order=asc&limit=2"))
 	newest := slices.Clone(all)
@@ -268,7 +260,7 @@ func (f *front) list(t *testing.T, path string) []string {
 	var ids []string
 	for path != "" {
 		rec := contract.Send(f.handler, http.MethodGet, path, "")
-		page := decode[httpapi.Page[jobs.Record]](t, rec, 200)
+		page := contract.Decode[httpapi.Page[jobs.Record]](t, rec, 200)
 		for _, j := range page.Data {
 			ids = append(ids, j.ID.String())
 		}
@@ -304,7 +296,7 @@ func TestUnknownAndMalformedIDs(t *testing.T) {
 	f := newFront(t)
 	require.Equal(t, 404, contract.Send(f.handler, http.MethodGet, "/jobs/"+uuid.NewString(), "").Code)
 	for _, id := range []string{"7", "urn:uuid:" + uuid.NewString(), "%7B" + uuid.NewString() + "%7D"} {
-		p := decode[httpapi.Problem](t, contract.Send(f.handler, http.MethodGet, "/jobs/"+id, ""), 422)
+		p := contract.Decode[httpapi.Problem](t, contract.Send(f.handler, http.MethodGet, "/jobs/"+id, ""), 422)
 		require.Equal(t, "invalid_parameter", p.Code)
 		require.Equal(t, "/path/id", p.Errors[0].Pointer)
 	}

@@ -21,12 +21,12 @@ import (
 
 func (f *front) job(t *testing.T, status int, method, path, body string) jobs.Detailed {
 	t.Helper()
-	return decode[jobs.Detailed](t, contract.Send(f.handler, method, path, body), status)
+	return contract.Decode[jobs.Detailed](t, contract.Send(f.handler, method, path, body), status)
 }
 
 func (f *front) code(t *testing.T, status int, method, path, body string) string {
 	t.Helper()
-	return decode[httpapi.Problem](t, contract.Send(f.handler, method, path, body), status).Code
+	return contract.Decode[httpapi.Problem](t, contract.Send(f.handler, method, path, body), status).Code
 }
 
 func TestOperatorsCancelRetryAndChangeJobs(t *testing.T) {

@@ -100,10 +100,10 @@ func partitionDays(ctx context.Context, q pg.Querier) ([]partitionDay, error) {
 }
 
 // FirstID is the smallest UUID whose first 48 bits are t in milliseconds (RFC
-// 9562, section 5.7).
+// 9562, section 5.7). Before 1970 it is that of 1970, as ids tell no earlier time.
 func FirstID(t time.Time) uuid.UUID {
 	var b [8]byte
-	binary.BigEndian.PutUint64(b[:], uint64(t.UnixMilli())<<16)
+	binary.BigEndian.PutUint64(b[:], uint64(max(0, t.UnixMilli()))<<16)
 	var id uuid.UUID
 	copy(id[:6], b[:6])
 	return id
