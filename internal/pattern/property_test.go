@@ -15,7 +15,7 @@ import (
 
 func TestMatchEqualsTheNaiveEvaluator(t *testing.T) {
 	t.Parallel()
-	matched, missed := 0, 0
+	matched, missed, dear := 0, 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		event := `{"type":` + drawOne(t, `"a"`, `"ab"`, `"b"`) + `,"data":` + drawValue(t, 3) + `}`
 		var tree any
@@ -30,6 +30,10 @@ func TestMatchEqualsTheNaiveEvaluator(t *testing.T) {
 			}
 			raw := `{"type":[{"prefix":"a"}],"data":` + asked + `}`
 			p, err := pattern.Compile([]byte(raw))
+			if tooDear(err) {
+				dear++
+				continue
+			}
 			require.NoError(t, err, raw)
 			want := readNaive(t, raw).matches(tree)
 			require.Equal(t, want, p.Match(parsed), "%s on %s", raw, event)
@@ -41,11 +45,15 @@ func TestMatchEqualsTheNaiveEvaluator(t *testing.T) {
 			}
 		}
 	})
-	t.Logf("%d matched, %d missed", matched, missed)
+	t.Logf("%d matched, %d missed, %d were too much", matched, missed, dear)
+	require.Less(t, dear*10, matched+missed)
 	// Generators that hardly ever match, or always do, would prove nothing.
 	require.Greater(t, matched*4, missed, "%d matched, %d missed", matched, missed)
 	require.Greater(t, missed*4, matched, "%d matched, %d missed", matched, missed)
 }
+
+// tooDear tells whether a drawn pattern has more combinations than are allowed.
+func tooDear(err error) bool { return err != nil && strings.Contains(err.Error(), "asks for too much") }
 
 var scalars = []string{
 	`null`, `true`, `false`, `""`, `"a"`, `"ab"`, `"aB"`, `"abab"`, `"\u212a"`, `"10.1.1.1"`, `"2001:db8::1"`, `"::ffff:10.1.1.1"`, `"\u0061b"`, `"1"`, `"null"`, `"\u0000"`, `"😀"`, `"\ud83d\ude00"`,

@@ -59,6 +59,9 @@ func TestSetMatchesWhatItsPatternsMatch(t *testing.T) {
 		for range rapid.IntRange(1, 60).Draw(t, "patterns") {
 			raw := drawRule(t)
 			p, err := pattern.Compile([]byte(raw))
+			if tooDear(err) {
+				continue
+			}
 			require.NoError(t, err, raw)
 			patterns, raws = append(patterns, p), append(raws, raw)
 		}
