@@ -75,10 +75,26 @@ type Exchange struct {
 	Method         string            `json:"method" doc:"HTTP method of the request"`
 	URL            string            `json:"url" doc:"Where the request went"`
 	RequestHeaders map[string]string `json:"request_headers,omitempty" doc:"Headers sent; signatures and secrets are left out"`
+	RequestBody    string            `json:"request_body,omitempty" doc:"Start of the body sent; kept of attempts that failed"`
+	RemoteAddress  string            `json:"remote_address,omitempty" doc:"Address and port that were connected to; absent when no connection was made"`
+	Protocol       string            `json:"protocol,omitempty" doc:"HTTP version of the response" example:"HTTP/2.0"`
 	Status         int               `json:"status,omitempty" doc:"HTTP status of the response; absent when none came"`
 	Headers        map[string]string `json:"headers,omitempty" doc:"Headers of the response"`
 	Body           string            `json:"body,omitempty" doc:"Start of the response body"`
-	Truncated      bool              `json:"truncated,omitempty" doc:"The response body was longer than what is kept"`
+	Truncated      bool              `json:"truncated,omitempty" doc:"The response body was longer than what is kept, or did not come to its end"`
+	ErrorClass     string            `json:"error_class,omitempty" enum:"blocked,dns,refused,unreachable,tls,reset,timeout,protocol,other" doc:"Why no response came"`
+	Timings        Timings           `json:"timings" doc:"Where the time went"`
+}
+
+// Timings split the time of an exchange, in milliseconds. What did not happen takes
+// no time: a connection that is used again was neither looked up nor made.
+type Timings struct {
+	DNS       float64 `json:"dns_ms" doc:"Looking the name up"`
+	Connect   float64 `json:"connect_ms" doc:"Connecting to the address"`
+	TLS       float64 `json:"tls_ms" doc:"TLS handshake"`
+	FirstByte float64 `json:"first_byte_ms" doc:"From the start to the first byte of the response; 0 when none came"`
+	Total     float64 `json:"total_ms" doc:"From the start to the end of the response, or to the error"`
+	Reused    bool    `json:"reused" doc:"An open connection was used again"`
 }
 
 // Permanent marks an error that no further attempt can mend.

@@ -21,6 +21,10 @@ const (
 	maxDrained = 256 << 10 // bytes that are read so that the connection can be used again
 	maxHeaders = 64 << 10
 	maxShown   = 50 // headers that are put on record
+
+	// bodyTime is how long a response's body may take. Its status has come and decides;
+	// a body that drips would hold a slot for the whole time of the attempt.
+	bodyTime = 5 * time.Second
 )
 
 // Client sends requests for jobs. It is safe for concurrent use.
@@ -72,6 +76,10 @@ type Response struct {
 // when the request failed; a nil error says only that a status came.
 func (c *Client) Do(ctx context.Context, r Request) (Response, *jobs.Exchange, error) {
 	exchange := &jobs.Exchange{Method: r.Method, URL: r.URL, RequestHeaders: shown(r.Header, r.Hidden)}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ctx, watch := startWatch(ctx)
+	defer watch.stop(exchange)
 	req, err := http.NewRequestWithContext(ctx, r.Method, r.URL, bytes.NewReader(r.Body))
 	if err != nil {
 		return Response{}, exchange, jobs.Permanent(fmt.Errorf("make the request: %w", err))
@@ -84,12 +92,26 @@ func (c *Client) Do(ctx context.Context, r Request) (Response, *jobs.Exchange, e
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
+		exchange.ErrorClass, exchange.RequestBody = classOf(err), beginning(r.Body)
 		return Response{}, exchange, failure(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	exchange.Status, exchange.Headers = resp.StatusCode, shown(resp.Header, []string{"Set-Cookie"})
+	exchange.Protocol, exchange.Status, exchange.Headers = resp.Proto, resp.StatusCode, shown(resp.Header, []string{"Set-Cookie"})
+	slow := time.AfterFunc(bodyTime, cancel)
 	exchange.Body, exchange.Truncated = readBody(resp.Body)
+	slow.Stop()
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		exchange.RequestBody = beginning(r.Body)
+	}
 	return Response{Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header.Get("Retry-After"), time.Now())}, exchange, nil
+}
+
+// beginning gives the first bytes of a body, for the record.
+func beginning(body []byte) string {
+	if len(body) > maxKept {
+		body = wholeRunes(body[:maxKept])
+	}
+	return strings.ToValidUTF8(string(body), "\uFFFD")
 }
 
 // failure tells a request that was blocked, which stays so, from one that went
