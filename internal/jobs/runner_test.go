@@ -101,7 +101,9 @@ func TestAttemptsAreOnRecordUntilTheJobSucceeds(t *testing.T) {
 	require.Len(t, job.Attempts, 3)
 	require.Equal(t, []string{"retrying", "retrying", "succeeded"}, []string{job.Attempts[0].State, job.Attempts[1].State, job.Attempts[2].State})
 	require.Equal(t, "not yet\uFFFD\uFFFD", job.Attempts[0].Error, "what PostgreSQL cannot store is replaced")
-	require.JSONEq(t, `{"method":"POST","url":"http://x","status":204}`, string(job.Attempts[2].Exchange))
+	var exchange jobs.Exchange
+	require.NoError(t, json.Unmarshal(job.Attempts[2].Exchange, &exchange))
+	require.Equal(t, jobs.Exchange{Method: "POST", URL: "http://x", Status: 204}, exchange)
 	require.NotNil(t, job.FinishedAt)
 }
 
