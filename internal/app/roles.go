@@ -142,7 +142,21 @@ func (a *App) upkeep(ctx context.Context) error {
 	canceler := &queue.CancelSweeper{DB: a.db, Log: a.log}
 	folder := &analytics.Folder{DB: a.db, Log: a.log}
 	sweeper := &idempotency.Sweeper{DB: a.db, Log: a.log, Interval: 10 * time.Minute}
-	return leader.Run(ctx, partitioner.Run, canceler.Run, folder.Run, sweeper.Run, a.retention().Run)
+	return leader.Run(ctx, partitioner.Run, canceler.Run, folder.Run, sweeper.Run, a.retention().Run, a.reseal)
+}
+
+// reseal brings stored secrets under the first of the configured keys, once: keys
+// change with a restart only.
+func (a *App) reseal(ctx context.Context) error {
+	n, err := a.endpoints.Reseal(ctx)
+	if n > 0 {
+		a.log.InfoContext(ctx, "secrets were encrypted with the present key", "endpoints", n)
+	}
+	if err != nil && ctx.Err() == nil {
+		a.log.WarnContext(ctx, "some secrets are not encrypted with the present key", "error", err)
+	}
+	<-ctx.Done()
+	return nil
 }
 
 func (a *App) retention() *queue.Retention {

@@ -36,7 +36,7 @@ type Config struct {
 	AllowNetworks      List          `env:"SIGNALSTACK_ALLOW_NETWORKS" cmd:"serve work all" help:"CIDRs and hosts that jobs may reach although they are private"`
 	SMTPURL            string        `env:"SIGNALSTACK_SMTP_URL" cmd:"work all serve" secret:"true" help:"mail server, smtp://user:password@host:587 (?tls=none for one without TLS)"`
 	MailFrom           string        `env:"SIGNALSTACK_MAIL_FROM" cmd:"work all serve" help:"sender of e-mails that name none"`
-	SecretKey          string        `env:"SIGNALSTACK_SECRET_KEY" cmd:"serve work all" secret:"true" help:"32 bytes in base64 that secrets are encrypted with at rest"`
+	SecretKey          string        `env:"SIGNALSTACK_SECRET_KEY" cmd:"serve work all" secret:"true" help:"32 bytes in base64 that secrets are encrypted with at rest; older keys may follow it after commas, and open what they sealed"`
 	DataDir            string        `env:"SIGNALSTACK_DATA_DIR" cmd:"all" help:"where the private PostgreSQL of all keeps its data"`
 	Ephemeral          bool          `env:"SIGNALSTACK_EPHEMERAL" cmd:"all" help:"keep nothing: the private PostgreSQL is removed at the end"`
 	PGBin              string        `env:"SIGNALSTACK_PG_BIN" cmd:"all" help:"directory of the PostgreSQL binaries for the private server"`
@@ -226,8 +226,11 @@ func (c *Config) check(unread map[string]bool) []error {
 		}
 	}
 	if c.SecretKey != "" {
-		if key, err := base64.StdEncoding.DecodeString(c.SecretKey); err != nil || len(key) != 32 {
-			wrong("SIGNALSTACK_SECRET_KEY", "must be 32 bytes in base64; make one with: openssl rand -base64 32")
+		for text := range strings.SplitSeq(c.SecretKey, ",") {
+			if key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text)); err != nil || len(key) != 32 {
+				wrong("SIGNALSTACK_SECRET_KEY", "must be 32 bytes in base64, or several such keys with commas between; make one with: openssl rand -base64 32")
+				break
+			}
 		}
 	}
 	for _, network := range c.AllowNetworks {

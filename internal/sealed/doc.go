@@ -11,9 +11,10 @@
 //   - Open never panics, whatever bytes it is given, and no error holds a secret.
 //
 // A sealed secret is one byte of version, eight bytes that name the key (the
-// start of its SHA-256), the nonce, the ciphertext and its tag. The name is what
-// lets a later version hold several keys and change them one row at a time. A
-// random key of 32 bytes cannot be guessed from its hash.
+// start of its SHA-256), the nonce, the ciphertext and its tag. The name finds the
+// key among several, so that keys can be changed one row at a time: Header tells
+// what is still to be sealed anew. A random key of 32 bytes cannot be guessed from
+// its hash.
 //
 // Without a key nothing is sealed: Plain keeps secrets as they are, marked as such,
 // and the process that uses it says so when it starts.

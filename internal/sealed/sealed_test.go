@@ -146,3 +146,27 @@ func FuzzOpen(f *testing.F) {
 		require.True(t, bytes.Equal(plain, again))
 	})
 }
+
+func TestOlderKeysOpenAndTheFirstSeals(t *testing.T) {
+	t.Parallel()
+	old := boxOf(t, 1)
+	both, err := sealed.New(keyOf(2) + " , " + keyOf(1))
+	require.NoError(t, err)
+	kept := old.Seal([]byte("secret"), "c")
+	plain, err := both.Open(kept, "c")
+	require.NoError(t, err)
+	require.Equal(t, "secret", string(plain))
+	require.False(t, bytes.HasPrefix(kept, both.Header()), "it is to be sealed anew")
+
+	anew := both.Seal(plain, "c")
+	require.True(t, bytes.HasPrefix(anew, both.Header()))
+	plain, err = boxOf(t, 2).Open(anew, "c")
+	require.NoError(t, err, "the old key is needed no more")
+	require.Equal(t, "secret", string(plain))
+	_, err = old.Open(anew, "c")
+	require.ErrorIs(t, err, sealed.ErrOtherKey)
+
+	_, err = sealed.New(keyOf(1) + ",")
+	require.Error(t, err)
+	require.True(t, bytes.HasPrefix(sealed.Plain().Seal([]byte("x"), ""), sealed.Plain().Header()))
+}

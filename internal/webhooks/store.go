@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
 
 	"github.com/signalstack/signalstack/internal/fault"
@@ -182,6 +183,61 @@ func (e *Endpoints) CheckKey(ctx context.Context) error {
 		return fmt.Errorf("SIGNALSTACK_SECRET_KEY is not the key that the secrets of endpoints were sealed with; set the one they were: %w", err)
 	}
 	return nil
+}
+
+// resealBatch is how many endpoints are locked at once to seal their secrets anew.
+const resealBatch = 100
+
+// Reseal brings the secrets of all endpoints under the key that seals now, and says of
+// how many. Every process must know that key before one begins to seal with it. The
+// error names those that no key opens; they hold up no other.
+func (e *Endpoints) Reseal(ctx context.Context) (n int, err error) {
+	var closed error
+	for after := (uuid.UUID{}); ; {
+		var rows []row
+		sealedNow := 0
+		var failed error
+		err := pg.InTx(ctx, e.DB, func(tx *sqlx.Tx) error {
+			rows, sealedNow, failed = nil, 0, nil
+			err := tx.SelectContext(ctx, &rows, `
+				SELECT `+columns+` FROM signalstack.endpoints
+				WHERE id > $1 AND (substring(secret FOR length($2::bytea)) <> $2 OR substring(headers FOR length($2::bytea)) <> $2)
+				ORDER BY id LIMIT $3 FOR UPDATE`, after, e.Box.Header(), resealBatch)
+			if err != nil {
+				return fmt.Errorf("find endpoints to seal anew: %w", err)
+			}
+			sealedNow, failed, err = e.resealRows(ctx, tx, rows)
+			return err
+		})
+		if err != nil {
+			return n, errors.Join(err, closed)
+		}
+		if n, closed = n+sealedNow, errors.Join(closed, failed); len(rows) == 0 {
+			return n, closed
+		}
+		after = rows[len(rows)-1].ID
+	}
+}
+
+// resealRows gives in failed why some could not be opened.
+func (e *Endpoints) resealRows(ctx context.Context, q pg.Querier, rows []row) (n int, failed, err error) {
+	for _, r := range rows {
+		t, err := r.open(e.Box)
+		if err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		fresh, err := t.seal(e.Box)
+		if err != nil {
+			return n, failed, err
+		}
+		_, err = q.ExecContext(ctx, `UPDATE signalstack.endpoints SET secret = $2, headers = $3 WHERE id = $1`, fresh.ID, fresh.Secret, fresh.Headers)
+		if err != nil {
+			return n, failed, fmt.Errorf("seal the secrets of endpoint %s anew: %w", r.ID, err)
+		}
+		n++
+	}
+	return n, failed, nil
 }
 
 // Known gives those of the ids that are endpoints of the tenant.

@@ -319,3 +319,29 @@ func TestSubscriptionsAreThoseOfEnabledEndpoints(t *testing.T) {
 	}
 	require.True(t, webhooks.Subscription{Types: []string{"*"}}.Wants("anything"))
 }
+
+func TestSecretsAreBroughtUnderANewKey(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	url, _ := receiver(t, http.StatusNoContent)
+	first := b.endpoint(t, http.StatusCreated, http.MethodPost, "/endpoints", `{"url":"`+url+`","headers":{"X-Token":"hunter2"}}`)
+	damaged := b.endpoint(t, http.StatusCreated, http.MethodPost, "/endpoints", `{"url":"`+url+`"}`)
+	_, err := b.db.ExecContext(t.Context(), `UPDATE signalstack.endpoints SET secret = substring(secret FOR 20) WHERE id = $1`, damaged.ID)
+	require.NoError(t, err)
+
+	old := base64.StdEncoding.EncodeToString(make([]byte, 32))
+	fresh := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("k", 32)))
+	b.endpoints.Box, err = sealed.New(fresh + "," + old)
+	require.NoError(t, err)
+	n, err := b.endpoints.Reseal(t.Context())
+	require.ErrorContains(t, err, damaged.ID.String(), "what no key opens is named")
+	require.Equal(t, 1, n, "and holds up no other")
+
+	b.endpoints.Box, err = sealed.New(fresh)
+	require.NoError(t, err)
+	shown := b.endpoint(t, http.StatusOK, http.MethodGet, "/endpoints/"+first.ID.String(), "")
+	require.Equal(t, map[string]string{"X-Token": "****"}, shown.Headers)
+	n, err = b.endpoints.Reseal(t.Context())
+	require.Error(t, err)
+	require.Zero(t, n, "nothing is sealed twice")
+}
