@@ -23,7 +23,9 @@ type queueLoop struct {
 	mu       sync.Mutex
 	notices  []queue.Notice // heard since the last claim
 	controls map[string]queue.Control
-	changed  bool           // controls, since the last claim
+	// everywhere are the controls of lanes in all queues.
+	everywhere map[string]queue.Control
+	changed    bool         // controls, since the last claim
 	running  map[string]int // jobs, by lane
 	alone    bool           // one lane may have jobs at most
 	sole     string         // that lane, or ""
@@ -70,13 +72,15 @@ func (q *queueLoop) hear(n queue.Notice) {
 	q.wake()
 }
 
-func (q *queueLoop) setControls(controls map[string]queue.Control) {
+// setControls takes in what has been set of the queue and of lanes everywhere; told
+// says that something has just changed, which may be what the queue waits for.
+func (q *queueLoop) setControls(controls, everywhere map[string]queue.Control, told bool) {
 	q.mu.Lock()
-	q.controls, q.changed = controls, true
+	q.controls, q.everywhere, q.changed = controls, everywhere, true
 	resumed := q.paused && !controls[""].Paused
 	q.paused = controls[""].Paused
 	q.mu.Unlock()
-	if resumed {
+	if resumed || told {
 		q.wake()
 	}
 }
@@ -93,7 +97,7 @@ func (q *queueLoop) inform() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.changed {
-		q.claimer.SetControls(q.controls)
+		q.claimer.SetControls(q.controls, q.everywhere)
 		q.changed = false
 	}
 	for _, n := range q.notices {

@@ -211,11 +211,11 @@ const controlsPoll = 5 * time.Second
 func (r *Runner) watchControls(ctx context.Context) {
 	tick := time.NewTicker(controlsPoll)
 	defer tick.Stop()
-	for {
+	for told := false; ; {
 		controls, err := queue.Controls(ctx, r.db)
 		if err == nil {
 			for _, q := range r.queues {
-				q.setControls(controls[q.name])
+				q.setControls(controls[q.name], controls[queue.AnyQueue], told)
 			}
 		} else if ctx.Err() == nil && !pg.IsAway(err) {
 			r.log.WarnContext(ctx, "controls of queues could not be read", "error", err)
@@ -224,7 +224,9 @@ func (r *Runner) watchControls(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-r.controls:
+			told = true
 		case <-tick.C:
+			told = false
 		}
 	}
 }

@@ -146,7 +146,9 @@ type Claimer struct {
 
 	db       *pg.DB
 	lanes    lanes
-	controls map[string]Control // by lane
+	controls map[string]Control // of this queue, by lane
+	// everywhere are the controls of lanes that hold in every queue.
+	everywhere map[string]Control
 	count    int                // of claims
 	spare    int                // places for lanes that are not busy
 	busy     map[string]bool
@@ -181,10 +183,10 @@ func (c *Claimer) Listens() {
 // been missed.
 func (c *Claimer) Forget() { c.lastFull, c.fullTook = time.Time{}, 0 }
 
-// SetControls gives the claimer what operators have set of its queue's lanes. What
-// an old limit held back is tried again.
-func (c *Claimer) SetControls(controls map[string]Control) {
-	c.controls = controls
+// SetControls gives the claimer what has been set of its queue and its lanes, and of
+// lanes in every queue (AnyQueue). What an old limit held back is tried again.
+func (c *Claimer) SetControls(controls, everywhere map[string]Control) {
+	c.controls, c.everywhere = controls, everywhere
 	c.lanes.setWeights(controls)
 	c.lanes.unblock()
 }
@@ -218,7 +220,7 @@ func (c *Claimer) Claim(ctx context.Context, limit int) ([]Claimed, error) {
 		if jobs, now, err = c.claim(ctx, tx, picks, room.limit); err != nil {
 			return err
 		}
-		return room.spend(ctx, tx, c.Queue, jobs)
+		return room.spend(ctx, tx, jobs)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("claim from %s: %w", c.Queue, err)
@@ -257,10 +259,8 @@ func (c *Claimer) claim(ctx context.Context, tx *sqlx.Tx, picks []*pick, limit i
 	}
 	names, takes, limited := make(pq.StringArray, len(picks)), make(pq.Int64Array, len(picks)), make(pq.BoolArray, len(picks))
 	var since [LowestPriority]pq.StringArray
-	_, whole := c.controls[wholeQueue]
 	for i, p := range picks {
-		_, own := c.controls[p.lane.name]
-		names[i], takes[i], limited[i] = p.lane.name, int64(p.take), whole || own
+		names[i], takes[i], limited[i] = p.lane.name, int64(p.take), c.limited(p.lane.name)
 		for at := range since {
 			since[at] = append(since[at], positionText(p.lane.since[at]))
 		}

@@ -96,7 +96,7 @@ func TestWeightsShareTheTurns(t *testing.T) {
 	enqueue(t, db, of("big", 100)...)
 	enqueue(t, db, of("small", 100)...)
 	c := lazy(db)
-	c.SetControls(map[string]queue.Control{"big": {Lane: "big", Weight: 3}})
+	c.SetControls(map[string]queue.Control{"big": {Lane: "big", Weight: 3}}, nil)
 	require.Equal(t, map[string]int{"big": 30, "small": 10}, tenants(claim(t, c, 40)))
 }
 
@@ -140,10 +140,10 @@ func TestPausedQueueGivesNothing(t *testing.T) {
 	db := newDB(t)
 	enqueue(t, db, newJob())
 	c := lazy(db)
-	c.SetControls(map[string]queue.Control{"": {Paused: true}})
+	c.SetControls(map[string]queue.Control{"": {Paused: true}}, nil)
 	require.Empty(t, claim(t, c, 10))
 	require.False(t, c.More())
-	c.SetControls(nil)
+	c.SetControls(nil, nil)
 	require.Len(t, claim(t, c, 10), 1)
 }
 
@@ -158,7 +158,7 @@ func limit(t *testing.T, db *pg.DB, c queue.Control, claimers ...*queue.Claimer)
 	all, err := queue.Controls(t.Context(), db)
 	require.NoError(t, err)
 	for _, claimer := range claimers {
-		claimer.SetControls(all["default"])
+		claimer.SetControls(all["default"], all[queue.AnyQueue])
 	}
 }
 
@@ -184,7 +184,7 @@ func TestConcurrencyLimitsHoldAcrossWorkers(t *testing.T) {
 			for range 8 {
 				wg.Go(func() {
 					c := queue.NewClaimer(db, "default", uuid.Must(uuid.NewV7()), lease, 0)
-					c.SetControls(all["default"])
+					c.SetControls(all["default"], nil)
 					for {
 						mu.Lock()
 						finished := done == jobs

@@ -15,10 +15,13 @@ const wholeQueue = ""
 // lockRetry is how soon a lane is tried again whose limit another claim holds.
 const lockRetry = 5 * time.Millisecond
 
+// controlKey names a limit: the queue, which may be AnyQueue, and the lane.
+type controlKey struct{ queue, lane string }
+
 // allowance is what limits leave of a claim.
 type allowance struct {
 	limit int
-	rates map[string]rate // by lane, where claims are counted
+	rates map[controlKey]rate // where claims are counted
 }
 
 // rate is the state of a generic cell rate algorithm: tat is the theoretical
@@ -55,67 +58,101 @@ func later(a, b time.Time) time.Time {
 // same free place, and what is counted is read by a statement that begins after
 // the lock was got. Where nothing is limited nothing is asked.
 func (c *Claimer) allow(ctx context.Context, tx *sqlx.Tx, picks []*pick, limit int) (allowance, error) {
-	room := allowance{limit: limit, rates: map[string]rate{}}
-	whole, names := c.limitedOf(picks)
-	if !whole && len(names) == 0 {
+	room := allowance{limit: limit, rates: map[controlKey]rate{}}
+	keys := c.limitsOf(picks)
+	if len(keys) == 0 {
 		return room, nil
 	}
-	held, now, err := c.lockControls(ctx, tx, whole, names)
+	held, now, err := c.lockControls(ctx, tx, keys)
 	if err != nil {
 		return allowance{}, err
 	}
-	running, err := c.countRunning(ctx, tx, whole, names)
+	running, err := countRunning(ctx, tx, keys)
 	if err != nil {
 		return allowance{}, err
 	}
-	if control, ok := held[wholeQueue]; ok {
-		room.limit = min(limit, room.of(control, wholeQueue, running[wholeQueue], now))
+	whole := controlKey{c.Queue, wholeQueue}
+	if control, ok := held[whole]; ok {
+		room.limit = min(limit, room.of(control, whole, running[whole], now))
 		if room.limit == 0 {
-			c.lanes.blocked = time.Now().Add(room.wait(wholeQueue, now))
+			c.lanes.blocked = time.Now().Add(room.wait(whole, now))
 			return room, nil
 		}
 	}
 	for _, p := range picks {
-		control, limited := c.controls[p.lane.name]
-		if !limited || !control.limits() {
-			continue
+		for _, key := range c.limitsOf([]*pick{p}) {
+			if key == whole || p.take == 0 {
+				continue
+			}
+			control, got := held[key]
+			if !got { // another claim is at it, or the limit is gone
+				p.take, p.lane.notBefore = 0, time.Now().Add(lockRetry)
+				continue
+			}
+			c.restrict(p, &room, key, control, running[key], now)
 		}
-		control, got := held[p.lane.name]
-		if !got { // another claim is at it, or the limit is gone
-			p.take, p.lane.notBefore = 0, time.Now().Add(lockRetry)
-			continue
-		}
-		if p.take = min(p.take, room.of(control, p.lane.name, running[p.lane.name], now)); p.take > 0 {
-			continue
-		}
-		if r, rated := room.rates[p.lane.name]; rated && r.room(now) == 0 {
-			p.lane.notBefore = time.Now().Add(r.next().Sub(now))
-			continue
-		}
-		c.lanes.leave(p.lane) // whoever frees a place says so
 	}
 	return room, nil
 }
 
-// limitedOf says whether the queue has a limit, and gives the picked lanes that do.
-func (c *Claimer) limitedOf(picks []*pick) (whole bool, names pq.StringArray) {
-	for _, p := range picks {
-		if control, ok := c.controls[p.lane.name]; ok && control.limits() {
-			names = append(names, p.lane.name)
-		}
+// restrict lets one limit cut down what is asked of a lane. Without room the lane is
+// left alone until its time comes; where only the end of a job makes room, that end
+// says so.
+func (c *Claimer) restrict(p *pick, room *allowance, key controlKey, control Control, running int, now time.Time) {
+	if p.take = min(p.take, room.of(control, key, running, now)); p.take > 0 {
+		return
 	}
-	control, ok := c.controls[wholeQueue]
-	return ok && control.limits(), names
+	r, rated := room.rates[key]
+	switch {
+	case control.closed(now):
+		p.lane.notBefore = time.Now().Add(control.ClosedUntil.Sub(now))
+	case rated && r.room(now) == 0:
+		p.lane.notBefore = time.Now().Add(r.next().Sub(now))
+	default:
+		c.lanes.leave(p.lane)
+	}
 }
 
-// of is what one limit leaves, and notes the state of its rate.
-func (a *allowance) of(c Control, lane string, running int, now time.Time) int {
+// limitsOf gives the limits that a claim must mind: that of the queue, and those of
+// the picked lanes here and in every queue.
+func (c *Claimer) limitsOf(picks []*pick) (keys []controlKey) {
+	if control, ok := c.controls[wholeQueue]; ok && control.limits() {
+		keys = append(keys, controlKey{c.Queue, wholeQueue})
+	}
+	for _, p := range picks {
+		if control, ok := c.controls[p.lane.name]; ok && control.limits() {
+			keys = append(keys, controlKey{c.Queue, p.lane.name})
+		}
+		if control, ok := c.everywhere[p.lane.name]; ok && control.limits() {
+			keys = append(keys, controlKey{AnyQueue, p.lane.name})
+		}
+	}
+	return keys
+}
+
+// limited says whether something counts the running jobs of a lane.
+func (c *Claimer) limited(lane string) bool {
+	_, whole := c.controls[wholeQueue]
+	_, own := c.controls[lane]
+	_, everywhere := c.everywhere[lane]
+	return whole || own || everywhere
+}
+
+// of is what one limit leaves, and notes the state of its rate. A lane that was closed
+// has room for one job, which is to tell whether it may be opened.
+func (a *allowance) of(c Control, key controlKey, running int, now time.Time) int {
 	room := a.limit
 	if c.MaxRunning != nil {
 		room = min(room, max(0, *c.MaxRunning-running))
 	}
+	switch {
+	case c.closed(now):
+		room = 0
+	case c.ClosedUntil != nil:
+		room = min(room, max(0, 1-running))
+	}
 	if r, ok := c.rate(); ok {
-		a.rates[lane] = r
+		a.rates[key] = r
 		room = min(room, r.room(now))
 	}
 	return room
@@ -123,8 +160,8 @@ func (a *allowance) of(c Control, lane string, running int, now time.Time) int {
 
 // wait is how long a queue without room is left alone. Whoever frees a place says
 // so; a rate frees places by itself.
-func (a *allowance) wait(lane string, now time.Time) time.Duration {
-	if r, ok := a.rates[lane]; ok && r.room(now) == 0 {
+func (a *allowance) wait(key controlKey, now time.Time) time.Duration {
+	if r, ok := a.rates[key]; ok && r.room(now) == 0 {
 		return r.next().Sub(now)
 	}
 	return time.Second
@@ -132,23 +169,25 @@ func (a *allowance) wait(lane string, now time.Time) time.Duration {
 
 // lockControls locks the limits of a claim: that of the queue is waited for, as
 // every claim needs it, those of lanes that another claim holds are passed over.
-func (c *Claimer) lockControls(ctx context.Context, tx *sqlx.Tx, whole bool, names pq.StringArray) (map[string]Control, time.Time, error) {
+func (c *Claimer) lockControls(ctx context.Context, tx *sqlx.Tx, keys []controlKey) (map[controlKey]Control, time.Time, error) {
 	var rows []Control
-	if whole {
+	if keys[0] == (controlKey{c.Queue, wholeQueue}) {
 		if err := tx.SelectContext(ctx, &rows, `
 			SELECT `+controlColumns+` FROM signalstack.controls WHERE queue = $1 AND lane = '' FOR UPDATE`, c.Queue); err != nil {
 			return nil, time.Time{}, fmt.Errorf("lock limit of queue: %w", err)
 		}
 	}
 	var of []Control
+	queues, lanes := columnsOf(keys)
 	if err := tx.SelectContext(ctx, &of, `
-		SELECT `+controlColumns+` FROM signalstack.controls WHERE queue = $1 AND lane = ANY ($2::text[])
-		ORDER BY lane FOR UPDATE SKIP LOCKED`, c.Queue, names); err != nil {
+		SELECT `+controlColumns+` FROM signalstack.controls
+		WHERE (queue, lane) IN (SELECT * FROM unnest($1::text[], $2::text[])) AND lane <> ''
+		ORDER BY queue, lane FOR UPDATE SKIP LOCKED`, queues, lanes); err != nil {
 		return nil, time.Time{}, fmt.Errorf("lock limits of lanes: %w", err)
 	}
-	held := map[string]Control{}
+	held := map[controlKey]Control{}
 	for _, control := range append(rows, of...) {
-		held[control.Lane] = control
+		held[controlKey{control.Queue, control.Lane}] = control
 	}
 	var now time.Time
 	if err := tx.GetContext(ctx, &now, `SELECT clock_timestamp()`); err != nil {
@@ -157,29 +196,41 @@ func (c *Claimer) lockControls(ctx context.Context, tx *sqlx.Tx, whole bool, nam
 	return held, now, nil
 }
 
-// countRunning counts by the index running_limited what the limits count.
-func (c *Claimer) countRunning(ctx context.Context, tx *sqlx.Tx, whole bool, names pq.StringArray) (map[string]int, error) {
-	var rows []struct {
-		Lane string
-		N    int
+func columnsOf(keys []controlKey) (queues, lanes pq.StringArray) {
+	for _, k := range keys {
+		queues, lanes = append(queues, k.queue), append(lanes, k.lane)
 	}
+	return queues, lanes
+}
+
+// countRunning counts what the limits count: by the index running_limited in a queue,
+// by running_limited_lane in all of them.
+func countRunning(ctx context.Context, tx *sqlx.Tx, keys []controlKey) (map[controlKey]int, error) {
+	var rows []struct {
+		Queue string
+		Lane  string
+		N     int
+	}
+	queues, lanes := columnsOf(keys)
 	err := tx.SelectContext(ctx, &rows, `
-		SELECT l.lane, (SELECT count(*) FROM signalstack.running AS r WHERE r.queue = $1 AND r.lane = l.lane AND r.limited) AS n
-		FROM unnest($2::text[]) AS l (lane)
-		UNION ALL
-		SELECT '', count(*) FROM signalstack.running AS r WHERE $3 AND r.queue = $1 AND r.limited`, c.Queue, names, whole)
+		SELECT k.queue, k.lane, CASE
+		    WHEN k.lane = '' THEN (SELECT count(*) FROM signalstack.running AS r WHERE r.queue = k.queue AND r.limited)
+		    WHEN k.queue = '' THEN (SELECT count(*) FROM signalstack.running AS r WHERE r.lane = k.lane AND r.limited)
+		    ELSE (SELECT count(*) FROM signalstack.running AS r WHERE r.queue = k.queue AND r.lane = k.lane AND r.limited)
+		END AS n
+		FROM unnest($1::text[], $2::text[]) AS k (queue, lane)`, queues, lanes)
 	if err != nil {
 		return nil, fmt.Errorf("count running jobs: %w", err)
 	}
-	counts := map[string]int{}
+	counts := map[controlKey]int{}
 	for _, r := range rows {
-		counts[r.Lane] = r.N
+		counts[controlKey{r.Queue, r.Lane}] = r.N
 	}
 	return counts, nil
 }
 
 // spend writes down what a claim took of its rates.
-func (a *allowance) spend(ctx context.Context, tx *sqlx.Tx, queue string, jobs []Claimed) error {
+func (a *allowance) spend(ctx context.Context, tx *sqlx.Tx, jobs []Claimed) error {
 	if len(a.rates) == 0 || len(jobs) == 0 {
 		return nil
 	}
@@ -187,16 +238,17 @@ func (a *allowance) spend(ctx context.Context, tx *sqlx.Tx, queue string, jobs [
 	for i := range jobs {
 		taken[jobs[i].Lane]++
 	}
-	var lanes, tats pq.StringArray
-	for lane, r := range a.rates {
-		if n := taken[lane]; n > 0 {
-			lanes, tats = append(lanes, lane), append(tats, timeText(r.spend(jobs[0].StartedAt, n)))
+	var queues, lanes, tats pq.StringArray
+	for key, r := range a.rates {
+		if n := taken[key.lane]; n > 0 {
+			queues, lanes = append(queues, key.queue), append(lanes, key.lane)
+			tats = append(tats, timeText(r.spend(jobs[0].StartedAt, n)))
 		}
 	}
 	_, err := tx.ExecContext(ctx, `
 		UPDATE signalstack.controls AS c SET tat = t.tat
-		FROM unnest($2::text[], $3::timestamptz[]) AS t (lane, tat)
-		WHERE c.queue = $1 AND c.lane = t.lane`, queue, lanes, tats)
+		FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS t (queue, lane, tat)
+		WHERE c.queue = t.queue AND c.lane = t.lane`, queues, lanes, tats)
 	if err != nil {
 		return fmt.Errorf("note rates: %w", err)
 	}

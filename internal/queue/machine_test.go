@@ -185,7 +185,7 @@ func (m *machine) listen(t *rapid.T) {
 			all, err := queue.Controls(t.Context(), m.db)
 			require.NoError(t, err)
 			for _, c := range m.claimers {
-				c.SetControls(all["default"])
+				c.SetControls(all["default"], all[queue.AnyQueue])
 			}
 		}
 		if payload == mark {
@@ -429,7 +429,7 @@ func (m *machine) crash(t *rapid.T) {
 	m.claimers[n] = lazy(m.db)
 	all, err := queue.Controls(t.Context(), m.db)
 	require.NoError(t, err)
-	m.claimers[n].SetControls(all["default"])
+	m.claimers[n].SetControls(all["default"], all[queue.AnyQueue])
 }
 
 // held gives the claims of a worker that hold.

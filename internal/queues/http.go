@@ -96,7 +96,7 @@ func (a *API) limits(ctx context.Context, _ *struct{}) (*httpapi.PageOut[Limit],
 	rows := []Limit{}
 	for _, lanes := range controls {
 		for lane, c := range lanes {
-			if lane != "" {
+			if lane != "" && c.Queue != queue.AnyQueue { // those of endpoints are shown with them
 				rows = append(rows, limitOf(c))
 			}
 		}
