@@ -24,9 +24,9 @@ import (
 // errTimeout ends an attempt that takes longer than its job may.
 var errTimeout = errors.New("the attempt took longer than the job's timeout")
 
-// attempt runs a claimed job once and settles it. It gives the next job of the
-// ordering key where takeNext lets it, and there is one.
-func (r *Runner) attempt(c *queue.Claimed, takeNext func(*queue.Claimed) bool) *queue.Claimed {
+// attempt runs a claimed job once, says how it ended, and settles it. It gives the next
+// job of the ordering key where takeNext lets it, and there is one.
+func (r *Runner) attempt(c *queue.Claimed, takeNext func(*queue.Claimed) bool, ended func(*queue.Claimed, queue.State, time.Duration)) *queue.Claimed {
 	r.mu.Lock()
 	f := r.flights[heldOf(c)]
 	r.mu.Unlock()
@@ -48,6 +48,7 @@ func (r *Runner) attempt(c *queue.Claimed, takeNext func(*queue.Claimed) bool) *
 		r.drop(ctx, c)
 		return nil
 	}
+	ended(c, s.State, s.Duration)
 	s.setExchange(result.Exchange)
 	r.logAttempt(ctx, s)
 	s.TakeNext = c.OrderingKey != "" && takeNext(c)
@@ -136,15 +137,41 @@ func (s *settlement) judge(ctx context.Context, kind Kind, err error) {
 		s.Outcome, s.Error = queue.OutcomePanic, errorText(panicked.Error())
 	case errors.Is(cause, errTimeout):
 		s.Outcome, s.Error = queue.OutcomeTimeout, errorText(errTimeout.Error()+": "+err.Error())
+	case isThrottled(err) && s.job.Lease-int64(s.job.Attempt) < MaxSpared:
+		s.State, s.Outcome, s.Error, s.Delay = queue.Retrying, queue.OutcomeThrottled, errorText(err.Error()), AskedDelay(err)
+		return
 	default:
 		s.Outcome, s.Error = queue.OutcomeError, errorText(err.Error())
 	}
-	if s.job.Attempt >= s.job.MaxAttempts {
-		s.State = queue.Failed
-		return
+	policy, attempts, age := s.policy(kind, err)
+	s.Delay = max(policy.Next(s.job.Attempt, rand.Float64()), AskedDelay(err))
+	if s.State = queue.Retrying; s.job.Attempt >= attempts || s.tooOld(age) {
+		s.State, s.Delay = queue.Failed, 0
 	}
-	s.State = queue.Retrying
-	s.Delay = max(policyOf(s.job, kind).Next(s.job.Attempt, rand.Float64()), AskedDelay(err))
+}
+
+// policy gives what decides about the next attempt: a job with a retry policy of its
+// own goes by itself, another by whoever it is delivered to, and both else by the kind.
+func (s *settlement) policy(kind Kind, err error) (policy Policy, attempts int, age time.Duration) {
+	policy, attempts = policyOf(s.job, kind), s.job.MaxAttempts
+	override := overrideOf(err)
+	if s.job.Retry != "" {
+		return policy, attempts, 0
+	}
+	if override.Retry != nil {
+		policy = *override.Retry
+	}
+	if override.MaxAttempts > 0 && attempts == kind.MaxAttempts {
+		attempts = override.MaxAttempts
+	}
+	return policy, attempts, override.MaxAge
+}
+
+// tooOld says whether the next attempt would come when the job is older than it may
+// become; 0 is any age. Both times are the database's.
+func (s *settlement) tooOld(age time.Duration) bool {
+	next := s.job.StartedAt.Add(s.Duration + s.Delay)
+	return age > 0 && next.Sub(s.job.CreatedAt) > age
 }
 
 // policyOf is the job's own retry policy or its kind's.
@@ -310,6 +337,9 @@ func (r *Runner) store(ctx context.Context, batch []settlement, again bool) (sta
 		if err := analytics.Record(ctx, tx, deltas(batch, states)); err != nil {
 			return err
 		}
+		if err := r.tellFailed(ctx, tx, batch, states); err != nil {
+			return err
+		}
 		if again && len(states) < len(batch) {
 			return addRecorded(ctx, tx, batch, states)
 		}
@@ -323,6 +353,21 @@ func (r *Runner) store(ctx context.Context, batch []settlement, again bool) (sta
 	}
 	r.takeOff(taken, asked)
 	return states, taken, nil
+}
+
+// tellFailed lets the kinds know which of their jobs are given up on.
+func (r *Runner) tellFailed(ctx context.Context, tx *sqlx.Tx, batch []settlement, states map[queue.Held]queue.State) error {
+	for _, s := range batch {
+		if states[heldOf(s.job)] != queue.Failed {
+			continue
+		}
+		if kind, ok := r.kinds.Get(s.job.Kind); ok && kind.Failed != nil {
+			if err := kind.Failed(ctx, tx, jobOf(s.job), s.Error); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func addRecorded(ctx context.Context, tx *sqlx.Tx, batch []settlement, states map[queue.Held]queue.State) error {

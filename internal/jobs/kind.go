@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/signalstack/signalstack/internal/fault"
+	"github.com/signalstack/signalstack/internal/pg"
 )
 
 // Kind is what a job does. A kind is one file of its package plus one line in
@@ -30,6 +31,10 @@ type Kind struct {
 	// the lease is lost and when the process stops waiting. A panic is a failed
 	// attempt.
 	Run func(ctx context.Context, job Job) (Result, error)
+	// Failed is called in the transaction in which a job of the kind is given up on by
+	// its worker, with the error of its last attempt; may be nil. An error undoes all
+	// outcomes of that transaction, which are then stored again.
+	Failed func(ctx context.Context, tx pg.Querier, job Job, last string) error
 	// Queue, Timeout, MaxAttempts and Retry hold for jobs that do not say otherwise;
 	// an empty Queue is the default one.
 	Queue       string
@@ -111,12 +116,45 @@ func RetryAfter(d time.Duration, err error) error { return &verdict{err: err, af
 // says why, for the log.
 func Snooze(d time.Duration, err error) error { return &verdict{err: err, after: d, snooze: true} }
 
+// Throttled is RetryAfter of an attempt that was turned away without having been tried.
+// It is on record but does not count, MaxSpared times in the life of a job.
+func Throttled(d time.Duration, err error) error {
+	return &verdict{err: err, after: d, throttled: true}
+}
+
+// MaxSpared is how many claims of a job may come to nothing without that its
+// throttled attempts count.
+const MaxSpared = 20
+
+// WithPolicy lets the retry policy and the limits of whoever is delivered to decide
+// about a job that has no policy of its own. Zero fields leave the job's.
+func WithPolicy(p Override, err error) error {
+	if err == nil {
+		return nil
+	}
+	v := &verdict{err: err}
+	if inner, ok := errors.AsType[*verdict](err); ok {
+		*v = *inner
+	}
+	v.override = &p
+	return v
+}
+
+// Override replaces what a job has of its kind.
+type Override struct {
+	Retry       *Policy
+	MaxAttempts int
+	MaxAge      time.Duration // since the job was made; no attempt begins later
+}
+
 // verdict is an error that says what to do next.
 type verdict struct {
 	err       error
 	permanent bool
 	snooze    bool
+	throttled bool
 	after     time.Duration
+	override  *Override
 }
 
 func (v *verdict) Error() string { return v.err.Error() }
@@ -133,7 +171,21 @@ func isSnooze(err error) bool {
 	return ok && v.snooze
 }
 
-// AskedDelay gives the wait that err was marked with by RetryAfter or Snooze, or 0.
+func isThrottled(err error) bool {
+	v, ok := errors.AsType[*verdict](err)
+	return ok && v.throttled
+}
+
+// overrideOf gives what err was marked with by WithPolicy.
+func overrideOf(err error) Override {
+	if v, ok := errors.AsType[*verdict](err); ok && v.override != nil {
+		return *v.override
+	}
+	return Override{}
+}
+
+// AskedDelay gives the wait that err was marked with by RetryAfter, Throttled or
+// Snooze, or 0.
 func AskedDelay(err error) time.Duration {
 	if v, ok := errors.AsType[*verdict](err); ok {
 		return v.after

@@ -25,11 +25,13 @@ type queueLoop struct {
 	controls map[string]queue.Control
 	// everywhere are the controls of lanes in all queues.
 	everywhere map[string]queue.Control
-	changed    bool         // controls, since the last claim
-	running  map[string]int // jobs, by lane
-	alone    bool           // one lane may have jobs at most
-	sole     string         // that lane, or ""
-	paused   bool
+	changed    bool               // controls, since the last claim
+	running    map[string]int     // jobs, by lane
+	windows    map[string]*window // by lane of an endpoint
+	full       map[string]bool    // lanes that had no room in a claim
+	alone      bool               // one lane may have jobs at most
+	sole       string             // that lane, or ""
+	paused     bool
 }
 
 // maxNotices bounds what is kept between two claims; beyond it, all is looked at.
@@ -40,7 +42,7 @@ func newQueueLoop(r *Runner, name string, slots int) *queueLoop {
 		runner: r, name: name, slots: slots,
 		claimer: queue.NewClaimer(r.db, name, r.worker, r.cfg.Lease, r.cfg.FullPass),
 		freed:   make(chan struct{}, slots), woken: make(chan struct{}, 1), urgent: make(chan struct{}, 1),
-		running: map[string]int{},
+		running: map[string]int{}, windows: map[string]*window{}, full: map[string]bool{},
 	}
 	for range slots {
 		q.freed <- struct{}{}
@@ -235,7 +237,7 @@ func (q *queueLoop) claim(ctx context.Context, limit int) ([]queue.Claimed, erro
 		r.log.InfoContext(ctx, "released jobs whose claim was not answered", "jobs", n)
 	}
 	q.inform()
-	q.claimer.Keep(q.spare(), q.busy())
+	q.claimer.Share(queue.Slots{Spare: q.spare(), Busy: q.busy(), Room: q.room})
 	asked := time.Now()
 	jobs, err := q.claimer.Claim(steady, limit)
 	if err != nil {
@@ -277,6 +279,7 @@ func (q *queueLoop) free(job *queue.Claimed) {
 	}
 	q.mu.Unlock()
 	q.freed <- struct{}{}
+	q.roomAgain(job.Lane)
 }
 
 // expectOrphans says that jobs may be ours without our knowing.
@@ -343,7 +346,7 @@ func (q *queueLoop) start(ctx context.Context, job *queue.Claimed, attempts *syn
 			if ctx.Err() != nil {
 				job = q.runner.handBack(job)
 			} else {
-				job = q.runner.attempt(job, takeNext)
+				job = q.runner.attempt(job, takeNext, q.ended)
 			}
 		}
 	})

@@ -56,7 +56,7 @@ type Detailed struct {
 type Attempt struct {
 	Attempt    int          `db:"attempt" json:"attempt"`
 	State      string       `db:"state" json:"state" doc:"The state it left the job in; running while it lasts"`
-	Outcome    string       `db:"outcome" json:"outcome,omitempty" enum:"succeeded,error,permanent,timeout,panic,crashed,canceled" doc:"Absent while it lasts"`
+	Outcome    string       `db:"outcome" json:"outcome,omitempty" enum:"succeeded,error,permanent,timeout,panic,crashed,canceled,throttled" doc:"Absent while it lasts"`
 	Error      string       `db:"error" json:"error,omitempty"`
 	Worker     *uuid.UUID   `db:"worker" json:"worker,omitempty" doc:"The worker process that made it"`
 	StartedAt  time.Time    `db:"started_at" json:"started_at"`

@@ -149,11 +149,10 @@ type Claimer struct {
 	controls map[string]Control // of this queue, by lane
 	// everywhere are the controls of lanes that hold in every queue.
 	everywhere map[string]Control
-	count    int                // of claims
-	spare    int                // places for lanes that are not busy
-	busy     map[string]bool
-	lastFull time.Time
-	fullTook time.Duration
+	count      int // of claims
+	slots      Slots
+	lastFull   time.Time
+	fullTook   time.Duration
 }
 
 // NewClaimer makes a claimer that starts with a full pass.
@@ -191,8 +190,8 @@ func (c *Claimer) SetControls(controls, everywhere map[string]Control) {
 	c.lanes.unblock()
 }
 
-// Keep makes claims leave so many places to lanes that are not busy.
-func (c *Claimer) Keep(spare int, busy map[string]bool) { c.spare, c.busy = spare, busy }
+// Share says how the places of the next claims are given out.
+func (c *Claimer) Share(s Slots) { c.slots = s }
 
 // Lanes is how many lanes of the queue are known: those that had jobs in the last
 // minutes, or have a weight or a limit.
@@ -205,7 +204,7 @@ func (c *Claimer) Claim(ctx context.Context, limit int) ([]Claimed, error) {
 	if err := c.look(ctx, limit); err != nil {
 		return nil, err
 	}
-	picks := c.lanes.pick(limit, c.spare, c.busy)
+	picks := c.lanes.pick(limit, c.slots)
 	if len(picks) == 0 || c.controls[wholeQueue].Paused {
 		return nil, nil
 	}
@@ -301,7 +300,7 @@ func (j *Claimed) scan(rows *sql.Rows) error {
 // look finds lanes that have jobs without our having heard of it.
 func (c *Claimer) look(ctx context.Context, limit int) error {
 	full := time.Since(c.lastFull) >= max(c.FullPass, 50*c.fullTook) || c.FullPass == 0
-	if !full && limit > c.spare && c.lanes.next(time.Now()) == 0 {
+	if !full && limit > c.slots.Spare && c.lanes.next(time.Now()) == 0 {
 		return nil // there is enough to do
 	}
 	if full {

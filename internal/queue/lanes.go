@@ -40,6 +40,22 @@ type pick struct {
 	take int
 }
 
+// Slots say how a worker wants its places given out.
+type Slots struct {
+	Spare int             // places for lanes that are not busy
+	Busy  map[string]bool // lanes of which something runs there
+	// Room gives how many more jobs of a lane the worker takes; nil: any number. Of a
+	// lane without room the claimer must Hear when it has some again.
+	Room func(lane string) int
+}
+
+func (s Slots) room(lane string, most int) int {
+	if s.Room == nil {
+		return most
+	}
+	return max(0, min(most, s.Room(lane)))
+}
+
 func newLanes() lanes { return lanes{byName: map[string]*lane{}, slack: deafSlack} }
 
 const (
@@ -119,24 +135,37 @@ func (l *lanes) unblock() {
 
 // pick chooses the lanes of a claim in turn and shares the limit among them by
 // weight. Every lane gets one job at least, while the limit lasts; lanes that are
-// busy leave the spare part of it to others.
-func (l *lanes) pick(limit, spare int, busy map[string]bool) []*pick {
+// busy leave the spare part of it to others. A lane that may have no more slots of
+// the worker leaves the ring until one of its jobs ends there.
+func (l *lanes) pick(limit int, slots Slots) []*pick {
 	var picks []*pick
+	var full []*lane
 	weights, now := 0, time.Now()
 	for _, lane := range l.ring {
 		if len(picks) == min(limit, maxPicks) {
 			break
 		}
-		if lane.notBefore.After(now) || limit <= spare && busy[lane.name] {
+		if lane.notBefore.After(now) || limit <= slots.Spare && slots.Busy[lane.name] {
 			continue
 		}
-		picks = append(picks, &pick{lane: lane})
+		room := slots.room(lane.name, limit)
+		if room == 0 {
+			full = append(full, lane)
+			continue
+		}
+		picks = append(picks, &pick{lane: lane, take: room})
 		weights += lane.weight
 	}
-	shared := max(0, limit-spare)
+	if len(full) > 0 {
+		for _, lane := range full {
+			l.leave(lane)
+		}
+		l.turn(nil)
+	}
+	shared := max(0, limit-slots.Spare)
 	for _, p := range picks {
-		p.take = max(1, (limit*p.lane.weight+weights-1)/weights)
-		if busy[p.lane.name] {
+		p.take = min(p.take, max(1, (limit*p.lane.weight+weights-1)/weights))
+		if slots.Busy[p.lane.name] {
 			p.take = min(p.take, shared)
 			shared -= p.take
 		}

@@ -42,6 +42,9 @@ const (
 	OutcomePanic     = "panic"
 	OutcomeCrashed   = "crashed"  // its worker died
 	OutcomeCanceled  = "canceled" // somebody asked for it
+	// OutcomeThrottled is an attempt that was turned away for a time. It is on record,
+	// and the next one has its number.
+	OutcomeThrottled = "throttled"
 )
 
 // Settlement ends one claim.
@@ -93,7 +96,7 @@ WITH given AS MATERIALIZED (
     WHERE becomes <> 'released'
 ), %[3]s waits AS (
     SELECT job_id, queue, lane, priority, now() + delay_us * interval '1 microsecond' AS run_at,
-           CASE becomes WHEN 'released' THEN attempt - 1 ELSE attempt END AS attempt, lease
+           CASE WHEN becomes = 'released' OR outcome = 'throttled' THEN attempt - 1 ELSE attempt END AS attempt, lease
     FROM gone
     WHERE becomes IN ('retrying', 'released')%[4]s
 ), later AS (
