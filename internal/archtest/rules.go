@@ -7,7 +7,7 @@ var line = [][]string{
 	{"internal/pg", "internal/pg/devpg", "internal/httpapi"},
 	{"internal/pgtest", "internal/contract"},
 	{"internal/pgtest/withpg"},
-	{"internal/idempotency", "internal/analytics"},
+	{"internal/idempotency", "internal/analytics", "internal/cloudevents"},
 	{"internal/queue"},
 	{"internal/intake"},
 	{"internal/jobs"},

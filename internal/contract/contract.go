@@ -97,7 +97,8 @@ func check(router routers.Router, r *http.Request, rec *httptest.ResponseRecorde
 		Request: r, PathParams: params, Route: route,
 		Options: &openapi3filter.Options{IncludeResponseStatus: true, MultiError: true, ExcludeRequestBody: beyondFloat64(body)},
 	}
-	if rec.Code < 300 {
+	// Of a request that was accepted in part, the rest may be anything.
+	if rec.Code < 300 && rec.Code != http.StatusMultiStatus {
 		if err := openapi3filter.ValidateRequest(r.Context(), in); err != nil {
 			return errors.Join(errors.New("the document forbids a request that was accepted"), err)
 		}

@@ -1,10 +1,13 @@
 package events
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -24,6 +27,8 @@ import (
 type acceptance struct {
 	event   Event
 	data    []byte
+	opaque  bool   // data are not JSON
+	view    []byte // data as JSON: what patterns see
 	jobs    []queue.NewJob
 	version int64 // of the routes that made the jobs
 }
@@ -52,7 +57,7 @@ func (a *Acceptor) Run(ctx context.Context) { a.intake.Run(ctx) }
 // begin makes the event of a valid NewEvent and matches it, outside any
 // transaction: the crowd of callers does that in parallel.
 func (a *Acceptor) begin(n NewEvent, tenant string) *acceptance {
-	x := &acceptance{data: n.Data, event: Event{Listed: n.event(tenant)}}
+	x := &acceptance{data: n.Data, opaque: n.CloudEvent.Opaque, view: n.CloudEvent.View(n.Data), event: Event{Listed: n.event(tenant)}}
 	a.router.match(a.router.current.Load(), x)
 	return x
 }
@@ -110,18 +115,22 @@ func insert(ctx context.Context, q pg.Querier, fresh []*acceptance) error {
 	n := len(fresh)
 	ids, tenants, types, sources := make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n)
 	subjects, senders, times := make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n)
-	data := make(pq.ByteaArray, n)
+	media, schemas, extensions := make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n)
+	opaque, data := make(pq.BoolArray, n), make(pq.ByteaArray, n)
 	for i, x := range fresh {
-		e := x.event
+		e := &x.event
 		ids[i], tenants[i], types[i], sources[i], subjects[i], senders[i] = e.ID.String(), e.Tenant, e.Type, e.Source, e.Subject, e.SenderID
-		times[i], data[i] = e.Time.Format(time.RFC3339Nano), x.data
+		media[i], schemas[i], extensions[i] = e.ContentType, e.DataSchema, string(e.Extensions)
+		times[i], opaque[i], data[i] = e.Time.Format(time.RFC3339Nano), x.opaque, x.data
 	}
 	_, err := q.ExecContext(ctx, `
-		INSERT INTO signalstack.events (id, tenant, type, source, subject, sender_id, time, received_at, data)
-		SELECT id, tenant, type, source, subject, sender_id, time, now(), nullif(data, '')
-		FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::bytea[])
-		     AS e (id, tenant, type, source, subject, sender_id, time, data)`,
-		ids, tenants, types, sources, subjects, senders, times, data)
+		INSERT INTO signalstack.events (id, tenant, type, source, subject, sender_id, time, received_at,
+		                                content_type, data_schema, extensions, opaque, data)
+		SELECT id, tenant, type, source, subject, sender_id, time, now(), content_type, data_schema, extensions, opaque, nullif(data, '')
+		FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
+		            $8::text[], $9::text[], $10::text[], $11::boolean[], $12::bytea[])
+		     AS e (id, tenant, type, source, subject, sender_id, time, content_type, data_schema, extensions, opaque, data)`,
+		ids, tenants, types, sources, subjects, senders, times, media, schemas, extensions, opaque, data)
 	if err != nil {
 		return fmt.Errorf("insert %d events: %w", n, err)
 	}
@@ -135,15 +144,34 @@ const (
 )
 
 // keys are the reservations of one event: its idempotency key and its sender's id.
+// Whoever sends an event again while its first sending is in flight waits for it: it
+// is the same event, in whichever form and request it comes.
 func keys(n NewEvent, tenant, key string, raw []byte) []idempotency.Reservation {
 	var all []idempotency.Reservation
-	sum := idempotency.Fingerprint(raw)
 	if key != "" {
-		all = append(all, idempotency.Reservation{Key: idempotency.Key{Tenant: tenant, Scope: keyScope, Key: key}, Fingerprint: sum})
+		all = append(all, idempotency.Reservation{
+			Key: idempotency.Key{Tenant: tenant, Scope: keyScope, Key: key}, Fingerprint: idempotency.Fingerprint(raw),
+		})
 	}
 	if n.ID != nil {
-		id := idempotency.Key{Tenant: tenant, Scope: idScope, Key: n.Source + "\n" + *n.ID}
-		all = append(all, idempotency.Reservation{Key: id, Fingerprint: sum})
+		all = append(all, idempotency.Reservation{
+			Key:         idempotency.Key{Tenant: tenant, Scope: idScope, Key: n.Source + "\n" + *n.ID},
+			Fingerprint: n.identity(), Waits: true,
+		})
 	}
 	return all
+}
+
+// identity is what two events of one source and id are compared by: what happened,
+// to what, and the data. Left out are the time and the extensions, which senders and
+// those between write anew when they send again.
+func (n NewEvent) identity() [sha256.Size]byte {
+	data := []byte(n.Data)
+	if !n.CloudEvent.Opaque && len(data) > 0 {
+		var b bytes.Buffer
+		if json.Compact(&b, data) == nil {
+			data = b.Bytes()
+		}
+	}
+	return idempotency.Fingerprint(slices.Concat([]byte(n.Type+"\x00"+n.Subject+"\x00"), data))
 }

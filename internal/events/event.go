@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/signalstack/signalstack/internal/cloudevents"
 	"github.com/signalstack/signalstack/internal/fault"
 	"github.com/signalstack/signalstack/internal/httpapi"
 	"github.com/signalstack/signalstack/internal/idempotency"
@@ -24,6 +25,10 @@ type NewEvent struct {
 	ID             *string      `json:"id,omitempty" doc:"The sender's own id: the same source and id again is the same event and answered as before"`
 	IdempotencyKey *string      `json:"idempotency_key,omitempty" doc:"Makes the request safe to send again; as the Idempotency-Key header"`
 	Tenant         string       `json:"tenant,omitempty" doc:"Whose the event is; default: the caller's"`
+
+	// CloudEvent is what the event says beyond these fields when it came as a
+	// CloudEvent.
+	CloudEvent cloudevents.Attributes `json:"-"`
 }
 
 // Validate gives every mistake that the schema does not know.
@@ -57,7 +62,8 @@ func (n NewEvent) event(tenant string) Listed {
 	}
 	e := Listed{
 		ID: uuid.Must(uuid.NewV7()), Tenant: tenant, Type: n.Type, Source: n.Source, Subject: n.Subject,
-		Time: happened.UTC().Truncate(time.Microsecond), // what the column holds
+		Time:        happened.UTC().Truncate(time.Microsecond), // what the column holds
+		ContentType: n.CloudEvent.ContentType, DataSchema: n.CloudEvent.DataSchema, Extensions: httpapi.JSON(n.CloudEvent.Extensions),
 	}
 	if n.ID != nil {
 		e.SenderID = *n.ID
@@ -75,6 +81,11 @@ type Listed struct {
 	SenderID   string    `db:"sender_id" json:"sender_id,omitempty" doc:"The id that the sender gave"`
 	Time       time.Time `db:"time" json:"time" doc:"When it happened"`
 	ReceivedAt time.Time `db:"received_at" json:"received_at" doc:"When it was accepted"`
+
+	// Of CloudEvents, by the names of their attributes.
+	ContentType string       `db:"content_type" json:"datacontenttype,omitempty" doc:"The media type of data, where a CloudEvent gave it"`
+	DataSchema  string       `db:"data_schema" json:"dataschema,omitempty" doc:"The URI of the schema of data, where a CloudEvent gave it"`
+	Extensions  httpapi.JSON `db:"extensions" json:"extensions,omitempty" doc:"The extension attributes of a CloudEvent: an object of texts, booleans and whole numbers"`
 }
 
 // Event is an event as its acceptance is answered.
@@ -90,13 +101,14 @@ type Explained struct {
 	MoreJobs  string          `json:"more_jobs,omitempty" doc:"Where all of them are listed, when they are more than 100"`
 	Rules     []rules.Verdict `json:"rules" nullable:"false" doc:"What the rules of its tenant would make of it as they are now, which need not be what they were when it came: the 100 oldest rules"`
 	MoreRules bool            `json:"more_rules,omitempty" doc:"There are more rules; POST /rules/test tells of any pattern"`
-	Data      httpapi.JSON    `json:"data,omitempty" doc:"Byte for byte as it came; absent when the event has none"`
+	Data      httpapi.JSON    `json:"data,omitempty" doc:"Byte for byte as it came; absent when the event has none. Data of a CloudEvent that are other text are a text"`
+	Base64    string          `json:"data_base64,omitempty" doc:"In place of data, when those of a CloudEvent are neither JSON nor other text"`
 }
 
 // envelope is what patterns see of an event beside its data.
 func (e *Listed) envelope() pattern.Envelope {
 	return pattern.Envelope{
 		ID: e.ID.String(), Tenant: e.Tenant, Type: e.Type, Source: e.Source, Subject: e.Subject,
-		Time: e.Time.UTC().Format(time.RFC3339Nano),
+		Time: e.Time.UTC().Format(time.RFC3339Nano), ContentType: e.ContentType, DataSchema: e.DataSchema, Extensions: e.Extensions,
 	}
 }

@@ -1,6 +1,7 @@
 package events_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -150,10 +151,16 @@ func TestFiftyAtOnceMakeOneEventAndOneSetOfJobs(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		fresh := 0
+		fresh, first := 0, ""
 		for _, a := range answers {
+			if a.Code == http.StatusConflict && name != "sender id" {
+				require.Contains(t, a.Body.String(), "idempotency_key_in_flight")
+				require.Equal(t, "1", a.Header().Get("Retry-After"))
+				continue
+			}
 			require.Equal(t, http.StatusCreated, a.Code, a.Body)
-			require.Equal(t, answers[0].Body.String(), a.Body.String(), name)
+			first = cmp.Or(first, a.Body.String())
+			require.Equal(t, first, a.Body.String(), name)
 			if a.Header().Get("Idempotency-Replayed") == "" {
 				fresh++
 			}
@@ -167,26 +174,116 @@ func TestFiftyAtOnceMakeOneEventAndOneSetOfJobs(t *testing.T) {
 	require.Contains(t, other.Body.String(), "idempotency_key_reused")
 }
 
-func TestArrayIsAcceptedWholeOrNotAtAll(t *testing.T) {
+// answer is what an array is answered with.
+type answer struct {
+	Data []struct {
+		events.Event
+		Index, Status int
+		Replayed      bool
+		Error         *httpapi.Problem
+	}
+}
+
+func (a answer) statuses() (statuses []int) {
+	for _, item := range a.Data {
+		statuses = append(statuses, item.Status)
+	}
+	return statuses
+}
+
+func TestAtomicArrayIsAcceptedWholeOrNotAtAll(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	h := serve(t, db)
 	accept(t, h, `{"type":"a","idempotency_key":"taken"}`)
-	for _, bad := range []string{
-		`[{"type":"a"},{"type":""}]`,
-		`[{"type":"b"},{"type":"b","idempotency_key":"taken"}]`,
-		`[{"type":"a","id":"1"},{"type":"b","id":"1"}]`,
+	for bad, pointer := range map[string]string{
+		`[{"type":"a"},{"type":""}]`:                            "/1/type",
+		`[{"type":"b"},{"type":"b","idempotency_key":"taken"}]`: "/1",
+		`[{"type":"a","id":"1"},{"type":"b","id":"1"}]`:         "/1",
+		`[{"type":"a"},7,{"type":"a"}]`:                         "/1",
 	} {
-		require.Equal(t, 422, contract.Send(h, http.MethodPost, "/events", bad).Code, bad)
+		p := contract.Decode[httpapi.Problem](t, contract.Send(h, http.MethodPost, "/events?atomic=true", bad), 422)
+		require.Len(t, p.Errors, 1, bad)
+		require.Equal(t, pointer, p.Errors[0].Pointer, bad)
 		require.Equal(t, 1, count(t, db, "events"), bad)
 	}
-	rec := contract.Send(h, http.MethodPost, "/events", `[{"type":"c"},{"type":"b"},{"type":"a","idempotency_key":"taken"}]`)
-	require.Equal(t, 201, rec.Code, rec.Body)
+	rec := contract.Send(h, http.MethodPost, "/events?atomic=true", `[{"type":"c"},{"type":"b"},{"type":"a","idempotency_key":"taken"}]`)
+	list := contract.Decode[answer](t, rec, 201)
 	require.Empty(t, rec.Header().Get("Idempotency-Replayed"), "not all of it was")
-	var list struct{ Data []events.Event }
-	require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &list))
 	require.Equal(t, []string{"c", "b", "a"}, []string{list.Data[0].Type, list.Data[1].Type, list.Data[2].Type})
 	require.Equal(t, 3, count(t, db, "events"), "the third stood already")
+}
+
+func TestArrayIsAnsweredItemByItem(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	h := serve(t, db)
+	accept(t, h, `{"type":"a","idempotency_key":"taken"}`)
+	body := `[{"type":"a"},{"type":"","nope":1},7,{"type":"b","idempotency_key":"taken"},{"type":"a","idempotency_key":"taken"},` +
+		`{"type":"x","source":"s","id":"1"},{"type":"x","source":"s","id":"1"},{"type":"y","source":"s","id":"1"}]`
+	rec := contract.Send(h, http.MethodPost, "/events", body, "Idempotency-Key", `"whole"`)
+	list := contract.Decode[answer](t, rec, http.StatusMultiStatus)
+	require.Equal(t, []int{201, 422, 422, 422, 201, 201, 201, 422}, list.statuses())
+	for i, item := range list.Data {
+		require.Equal(t, i, item.Index)
+		require.Equal(t, item.Status == 201, item.Error == nil)
+	}
+	require.ElementsMatch(t, []string{"/1/type", "/1/nope"}, []string{list.Data[1].Error.Errors[0].Pointer, list.Data[1].Error.Errors[1].Pointer})
+	require.Equal(t, "idempotency_key_reused", list.Data[3].Error.Code)
+	require.True(t, list.Data[4].Replayed)
+	require.Equal(t, list.Data[5].ID, list.Data[6].ID)
+	require.Equal(t, 3, count(t, db, "events"))
+
+	for _, key := range []string{"whole", `"whole"`} {
+		again := contract.Send(h, http.MethodPost, "/events", body, "Idempotency-Key", key)
+		require.Equal(t, http.StatusMultiStatus, again.Code)
+		require.Equal(t, rec.Body.String(), again.Body.String(), "byte for byte")
+		require.Equal(t, "true", again.Header().Get("Idempotency-Replayed"))
+	}
+	require.Equal(t, 422, contract.Send(h, http.MethodPost, "/events", `[{"type":"other"}]`, "Idempotency-Key", "whole").Code)
+	require.Equal(t, 422, contract.Send(h, http.MethodPost, "/events", `[{"type":"a","idempotency_key":"k"}]`, "Idempotency-Key", "k").Code)
+	require.Equal(t, 422, contract.Send(h, http.MethodPost, "/events", `[{"type":""},{"type":7}]`).Code, "nothing of it was good")
+	require.Equal(t, 422, contract.Send(h, http.MethodPost, "/events", `[{"type":"a"}]`, "Idempotency-Key", `""`).Code)
+	require.Equal(t, 422, contract.Send(h, http.MethodPost, "/events?atomic=perhaps", `[{"type":"a"}]`).Code)
+	require.Equal(t, 3, count(t, db, "events"))
+}
+
+// TestKeyInFlightElsewhereIsToldAndNotWaitedFor holds the transaction of another
+// process: it has the key and waits for the table of events.
+func TestKeyInFlightElsewhereIsToldAndNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	one, two := serve(t, db), serve(t, db)
+	accept(t, one, `{"type":"a"}`)
+	bodies := map[string]string{"single": `{"type":"a"}`, "array": `[{"type":"a"},{"type":"a"}]`}
+	for name, body := range bodies {
+		tx, err := db.BeginTxx(t.Context(), nil)
+		require.NoError(t, err)
+		_, err = tx.ExecContext(t.Context(), `LOCK TABLE signalstack.events IN EXCLUSIVE MODE`)
+		require.NoError(t, err)
+		first := make(chan *httptest.ResponseRecorder, 1)
+		go func() { first <- contract.Send(one, http.MethodPost, "/events", body, "Idempotency-Key", name) }()
+		require.Eventually(t, func() bool {
+			var waiting int
+			err := db.GetContext(t.Context(), &waiting, `SELECT count(*) FROM pg_stat_activity
+				WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%INSERT INTO signalstack.events%'`)
+			return err == nil && waiting == 1
+		}, 30*time.Second, 5*time.Millisecond)
+		for _, process := range []http.Handler{one, two} {
+			rec := contract.Send(process, http.MethodPost, "/events", body, "Idempotency-Key", `"`+name+`"`)
+			require.Equal(t, http.StatusConflict, rec.Code, rec.Body)
+			require.Equal(t, "1", rec.Header().Get("Retry-After"))
+			require.Equal(t, "application/problem+json", rec.Header().Get("Content-Type"))
+			require.Contains(t, rec.Body.String(), "idempotency_key_in_flight")
+		}
+		require.NoError(t, tx.Rollback())
+		made := <-first
+		require.Equal(t, http.StatusCreated, made.Code, made.Body)
+		again := contract.Send(two, http.MethodPost, "/events", body, "Idempotency-Key", name)
+		require.Equal(t, http.StatusCreated, again.Code, again.Body)
+		require.Equal(t, made.Body.String(), again.Body.String())
+	}
+	require.Equal(t, 4, count(t, db, "events"))
 }
 
 func TestBadEventsAreRefusedAndNothingIsStored(t *testing.T) {

@@ -2,6 +2,7 @@ package events
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 
@@ -63,7 +64,7 @@ const maxJobs = 100
 // explain gives an event with what came of it and what the rules make of it now, and
 // its data apart.
 func explain(ctx context.Context, q pg.Querier, id uuid.UUID) (Explained, httpapi.JSON, error) {
-	e, data, err := get(ctx, q, id)
+	e, err := get(ctx, q, id)
 	if err != nil {
 		return Explained{}, nil, err
 	}
@@ -71,7 +72,11 @@ func explain(ctx context.Context, q pg.Querier, id uuid.UUID) (Explained, httpap
 	if err != nil {
 		return Explained{}, nil, err
 	}
-	x := Explained{Listed: e, Jobs: made}
+	data := httpapi.JSON(e.view())
+	x := Explained{Listed: e.Listed, Jobs: made}
+	if data == nil && e.Data != nil {
+		x.Base64 = base64.StdEncoding.EncodeToString(e.Data)
+	}
 	switch {
 	case made == nil:
 		x.Jobs = []jobs.Record{}

@@ -6,7 +6,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/signalstack/signalstack/internal/fault"
+	"github.com/signalstack/signalstack/internal/cloudevents"
 	"github.com/signalstack/signalstack/internal/httpapi"
 	"github.com/signalstack/signalstack/internal/intake"
 	"github.com/signalstack/signalstack/internal/pg"
@@ -16,21 +16,77 @@ import (
 
 // Routes lists the operation by which events come in.
 func (a *Acceptor) Routes(api *httpapi.API) {
-	httpapi.RegisterBody(api, httpapi.Operation{
+	httpapi.RegisterForms(api, httpapi.Operation{
 		OperationID: "send-events", Method: http.MethodPost, Path: "/events", DefaultStatus: http.StatusCreated, Tags: []string{"events"},
 		Summary: "Accept one event, or an array of up to 1,000",
 		Description: "The answer comes when the event and the jobs that rules and subscriptions make of it are durable. " +
-			"An array is accepted whole or not at all.",
-	}, httpapi.OneOrMany[NewEvent](), a.send)
+			"An array is answered item by item: 201 when all of it was accepted, 207 when some items were refused and the others stored, " +
+			"and an error, with nothing stored, when none was good or ?atomic=true asked for all or nothing. " +
+			"CloudEvents 1.0 are taken in structured mode and in batches by their Content-Type, and in binary mode by ce- headers, " +
+			"where the body is the data of any Content-Type; source and id together name one event.",
+	}, forms(), a.send)
+	intake.Documented[Event](api, "/events")
 }
 
-func (a *Acceptor) send(ctx context.Context, in *intake.CreateIn, body httpapi.Batch[NewEvent]) (*intake.CreateOut[Event], error) {
+// forms are the bodies of an event.
+func forms() httpapi.Forms[httpapi.Batch[NewEvent]] {
+	text := func(doc string) *huma.Schema { return &huma.Schema{Type: huma.TypeString, Description: doc} }
+	one := func(huma.Registry) *huma.Schema {
+		s := &huma.Schema{
+			Type: huma.TypeObject, Description: "A CloudEvent 1.0. Further members are extension attributes: texts, booleans and 32-bit integers",
+			Required: []string{"id", "source", "specversion", "type"}, AdditionalProperties: true,
+			Properties: map[string]*huma.Schema{
+				"id": text("The sender's id"), "source": text("Where it happened: a URI reference"), "type": text("What happened"),
+				"specversion": {Type: huma.TypeString, Enum: []any{cloudevents.SpecVersion}}, "datacontenttype": {Description: "The media type of data; default: application/json"},
+				"data": {Description: "Any JSON value; a text when datacontenttype is not JSON"}, "data_base64": {Description: "In place of data: bytes in base64"},
+			},
+		}
+		s.PrecomputeMessages()
+		return s
+	}
+	return httpapi.Forms[httpapi.Batch[NewEvent]]{
+		JSON: httpapi.OneOrMany[NewEvent](), Pick: pickForm,
+		Others: map[string]func(huma.Registry) *huma.Schema{
+			cloudevents.MediaStructured: one,
+			cloudevents.MediaBatch: func(r huma.Registry) *huma.Schema {
+				most := httpapi.MaxBatch
+				return &huma.Schema{Type: huma.TypeArray, Items: one(r), MaxItems: &most}
+			},
+			"*/*": func(huma.Registry) *huma.Schema {
+				return &huma.Schema{Description: "The data of a CloudEvent in binary mode, with the attributes in ce- headers"}
+			},
+		},
+	}
+}
+
+// sendIn is the input of the operation. The ce- headers are read by the form.
+type sendIn struct {
+	intake.CreateIn
+	ceHeaders
+}
+
+// ceHeaders documents the headers of CloudEvents in binary mode.
+type ceHeaders struct {
+	SpecVersion string `header:"ce-specversion" doc:"Of a CloudEvent in binary mode: 1.0. Values of ce- headers are percent-encoded"`
+	ID          string `header:"ce-id" doc:"Of a CloudEvent in binary mode: the sender's id"`
+	Source      string `header:"ce-source" doc:"Of a CloudEvent in binary mode: where it happened"`
+	Type        string `header:"ce-type" doc:"Of a CloudEvent in binary mode: what happened"`
+	Subject     string `header:"ce-subject" doc:"Of a CloudEvent in binary mode: what it happened to"`
+	Time        string `header:"ce-time" doc:"Of a CloudEvent in binary mode: when it happened, RFC 3339"`
+	DataSchema  string `header:"ce-dataschema" doc:"Of a CloudEvent in binary mode: the URI of the schema of data. Further ce- headers are extension attributes"`
+}
+
+func (a *Acceptor) send(ctx context.Context, in *sendIn, body httpapi.Batch[NewEvent]) (*intake.CreateOut[Event], error) {
+	if len(body.Items) == 0 { // a batch of CloudEvents may be empty
+		return intake.None[Event](), nil
+	}
 	items := make([]*intake.Item[*acceptance], len(body.Items))
 	for i := range body.Items {
 		given := &body.Items[i]
-		key, wrong := intake.KeyOf(in.IdempotencyKey, given.Value.IdempotencyKey, body.Array, i)
+		key, wrong := intake.KeyOf(in.IdempotencyKey, given.Value.IdempotencyKey, body.Array)
 		given.Add(wrong...)
-		if len(given.Mistakes) > 0 {
+		if err := given.Err(); err != nil {
+			items[i] = intake.Refused[*acceptance](err)
 			continue
 		}
 		tenant := given.Value.Tenant
@@ -42,10 +98,7 @@ func (a *Acceptor) send(ctx context.Context, in *intake.CreateIn, body httpapi.B
 			Keys:  keys(given.Value, tenant, key, given.Raw),
 		}
 	}
-	if mistakes := body.Mistakes(); len(mistakes) > 0 {
-		return nil, fault.InvalidBody(mistakes)
-	}
-	return intake.Accept[NewEvent, *acceptance, Event](ctx, a.intake, body, items)
+	return intake.Accept[NewEvent, *acceptance, Event](ctx, a.intake, &in.CreateIn, keyScope, body, items)
 }
 
 // API shows events and explains what rules make of them.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -244,7 +245,7 @@ func (o *Outbox) accept(ctx context.Context, tx *sqlx.Tx, rows []outboxRow) erro
 
 // begin makes the event of a row. Routes match it when it is prepared.
 func (r outboxRow) begin() *acceptance {
-	x := &acceptance{data: r.Data, event: Event{Listed: Listed{
+	x := &acceptance{data: r.Data, view: r.Data, event: Event{Listed: Listed{
 		ID: r.EventID, Tenant: r.Tenant, Type: r.Type, Source: r.Source, Subject: r.Subject, Time: r.Time.UTC(),
 	}}}
 	if r.SenderID != nil {
@@ -270,7 +271,11 @@ func (r outboxRow) reservations() ([]idempotency.Reservation, error) {
 	if r.IdempotencyKey != nil {
 		key = *r.IdempotencyKey
 	}
-	return keys(n, r.Tenant, key, body), nil
+	all := keys(n, r.Tenant, key, body)
+	for i := range all {
+		all[i].Waits = true // nobody is there to come again
+	}
+	return all, nil
 }
 
 // admit reserves the keys of the events and gives those that are fresh: their keys
@@ -296,7 +301,7 @@ func (o *Outbox) admit(ctx context.Context, tx *sqlx.Tx, rows []outboxRow, batch
 		}
 		for _, k := range of[i] {
 			taken[k.Key] = idempotency.Found{}
-			k.Answer = x.render()
+			k.Status, k.Answer = http.StatusCreated, x.render()
 			won = append(won, k)
 		}
 		fresh = append(fresh, x)

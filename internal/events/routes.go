@@ -67,7 +67,7 @@ func (r *router) refresh(ctx context.Context, tx *sqlx.Tx) (time.Time, *routes, 
 // jobsFor gives the jobs that the routes make of an event.
 func (r *router) jobsFor(rt *routes, a *acceptance) []queue.NewJob {
 	e := &a.event
-	made := rt.rules.Jobs(r.kinds, e.Tenant, pattern.NewEvent(e.envelope(), a.data))
+	made := rt.rules.Jobs(r.kinds, e.Tenant, pattern.NewEvent(e.envelope(), a.view))
 	for _, s := range rt.subscriptions[e.Tenant] {
 		if !s.Wants(e.Type) {
 			continue

@@ -9,12 +9,12 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/signalstack/signalstack/internal/cloudevents"
 	"github.com/signalstack/signalstack/internal/fault"
-	"github.com/signalstack/signalstack/internal/httpapi"
 	"github.com/signalstack/signalstack/internal/pg"
 )
 
-const columns = `id, tenant, type, source, subject, sender_id, time, received_at`
+const columns = `id, tenant, type, source, subject, sender_id, time, received_at, content_type, data_schema, extensions`
 
 // filter narrows a list of events; zero fields do not.
 type filter struct {
@@ -59,17 +59,24 @@ func list(ctx context.Context, q pg.Querier, f filter) ([]Listed, error) {
 }
 
 // get gives one event and its data.
-func get(ctx context.Context, q pg.Querier, id uuid.UUID) (Listed, httpapi.JSON, error) {
-	var row struct {
-		Listed
-		Data httpapi.JSON `db:"data"`
-	}
-	err := q.GetContext(ctx, &row, `SELECT `+columns+`, data FROM signalstack.events WHERE id = $1`, id)
+func get(ctx context.Context, q pg.Querier, id uuid.UUID) (stored, error) {
+	var row stored
+	err := q.GetContext(ctx, &row, `SELECT `+columns+`, opaque, data FROM signalstack.events WHERE id = $1`, id)
 	if errors.Is(err, sql.ErrNoRows) {
-		return Listed{}, nil, fault.Missing("event", id.String())
+		return stored{}, fault.Missing("event", id.String())
 	}
 	if err != nil {
-		return Listed{}, nil, fmt.Errorf("get event: %w", err)
+		return stored{}, fmt.Errorf("get event: %w", err)
 	}
-	return row.Listed, row.Data, nil
+	return row, nil
 }
+
+// stored is an event with its data.
+type stored struct {
+	Listed
+	Opaque bool   `db:"opaque"`
+	Data   []byte `db:"data"`
+}
+
+// view gives the data as JSON, or nothing.
+func (s *stored) view() []byte { return cloudevents.Attributes{Opaque: s.Opaque}.View(s.Data) }

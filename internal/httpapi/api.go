@@ -117,15 +117,24 @@ func (b *JSONBody) body() *JSONBody { return b }
 func RegisterBody[I, O, B any](
 	a *API, op Operation, parse Parser[B], handle func(context.Context, *I, B) (*O, error),
 ) {
+	register(a, op, func(_ context.Context, raw []byte) (B, error) {
+		return parse.decode(a.huma.OpenAPI().Components.Schemas, raw)
+	}, handle)
+	a.requestBody(op).Content["application/json"].Schema = parse.schema(a.huma.OpenAPI().Components.Schemas)
+}
+
+// register adds an operation whose body is read by read.
+func register[I, O, B any](
+	a *API, op Operation, read func(context.Context, []byte) (B, error), handle func(context.Context, *I, B) (*O, error),
+) {
 	op.MaxBodyBytes = a.maxBody + 1 // huma refuses a body that reaches its limit
 	op.SkipValidateBody = true
-	method, path := op.Method, op.Path
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
 		if err := refuseParameters(ctx); err != nil {
 			return nil, a.problem(ctx, err)
 		}
 		b := any(in).(interface{ body() *JSONBody }).body()
-		value, err := parse.decode(a.huma.OpenAPI().Components.Schemas, bytes.Clone(b.RawBody))
+		value, err := read(ctx, bytes.Clone(b.RawBody))
 		if err != nil {
 			return nil, a.problem(ctx, err)
 		}
@@ -135,12 +144,12 @@ func RegisterBody[I, O, B any](
 		}
 		return out, nil
 	})
-	a.documentBody(method, path, parse.schema(a.huma.OpenAPI().Components.Schemas))
 }
 
-// documentBody replaces the schema that huma writes for raw bytes.
-func (a *API) documentBody(method, path string, schema *huma.Schema) {
-	item := a.huma.OpenAPI().Paths[path]
+// requestBody is what the document says of the body of an operation; huma has written
+// a schema for raw bytes there.
+func (a *API) requestBody(op Operation) *huma.RequestBody {
+	item := a.huma.OpenAPI().Paths[op.Path]
 	ops := map[string]*huma.Operation{http.MethodPost: item.Post, http.MethodPut: item.Put, http.MethodPatch: item.Patch}
-	ops[method].RequestBody.Content["application/json"].Schema = schema
+	return ops[op.Method].RequestBody
 }

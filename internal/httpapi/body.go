@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -47,7 +46,7 @@ func OneLoose[T any]() Parser[Item[T]] {
 }
 
 func decodeOne[T any](r huma.Registry, raw []byte) (Item[T], error) {
-	if err := checkText(raw); err != nil {
+	if err := CheckJSON(raw); err != nil {
 		return Item[T]{}, err
 	}
 	return decodeItem[T](r, raw), nil
@@ -58,6 +57,8 @@ type Item[T any] struct {
 	Value    T
 	Raw      []byte
 	Mistakes []fault.Detail // pointers from the item's own root
+	// Fault is what is wrong with the value as a whole, before its mistakes; mostly nil.
+	Fault *fault.Error
 
 	named map[string]bool // the pointers of the mistakes
 }
@@ -82,6 +83,9 @@ func (i *Item[T]) Add(found ...fault.Detail) {
 
 // Err is the fault of all mistakes together, or nil.
 func (i *Item[T]) Err() error {
+	if i.Fault != nil {
+		return i.Fault
+	}
 	if len(i.Mistakes) == 0 {
 		return nil
 	}
@@ -91,7 +95,8 @@ func (i *Item[T]) Err() error {
 // Batch is a body that is one T or an array of them.
 type Batch[T any] struct {
 	Items []Item[T]
-	Array bool // the body was an array, and so is the answer
+	Array bool   // the body was an array, and so is the answer
+	Raw   []byte // the body as it came
 }
 
 // MaxBatch is how many values an array body may have.
@@ -107,11 +112,11 @@ func OneOrMany[T any]() Parser[Batch[T]] {
 }
 
 func decodeBatch[T any](r huma.Registry, raw []byte) (Batch[T], error) {
-	if err := checkText(raw); err != nil {
+	if err := CheckJSON(raw); err != nil {
 		return Batch[T]{}, err
 	}
 	if raw = bytes.TrimSpace(raw); raw[0] != '[' {
-		return Batch[T]{Items: []Item[T]{decodeItem[T](r, raw)}}, nil
+		return Batch[T]{Raw: raw, Items: []Item[T]{decodeItem[T](r, raw)}}, nil
 	}
 	var parts []json.RawMessage
 	if err := json.Unmarshal(raw, &parts); err != nil {
@@ -120,30 +125,15 @@ func decodeBatch[T any](r huma.Registry, raw []byte) (Batch[T], error) {
 	if len(parts) == 0 || len(parts) > MaxBatch {
 		return Batch[T]{}, fault.InvalidField("", "an array must have 1 to %d items, this one has %d", MaxBatch, len(parts))
 	}
-	b := Batch[T]{Array: true, Items: make([]Item[T], len(parts))}
+	b := Batch[T]{Array: true, Raw: raw, Items: make([]Item[T], len(parts))}
 	for i, part := range parts {
 		b.Items[i] = decodeItem[T](r, part)
 	}
 	return b, nil
 }
 
-// Mistakes gathers those of all items; in an array each pointer starts with the
-// item's index.
-func (b Batch[T]) Mistakes() []fault.Detail {
-	var all []fault.Detail
-	for i, item := range b.Items {
-		for _, m := range item.Mistakes {
-			if b.Array {
-				m.Pointer = "/" + strconv.Itoa(i) + m.Pointer
-			}
-			all = append(all, m)
-		}
-	}
-	return all
-}
-
-// checkText refuses what is no JSON text at all.
-func checkText(raw []byte) error {
+// CheckJSON refuses what is no JSON text at all, or nests too deep.
+func CheckJSON(raw []byte) error {
 	switch {
 	case len(bytes.TrimSpace(raw)) == 0:
 		return emptyBody()
@@ -197,7 +187,7 @@ func tooDeep(raw []byte) bool {
 // checked together so that the caller learns every mistake at once.
 func decodeItem[T any](r huma.Registry, raw []byte) Item[T] {
 	item := Item[T]{Raw: raw}
-	fields, mistakes := splitObject(raw)
+	fields, mistakes := SplitObject(raw)
 	item.Add(mistakes...)
 	if fields == nil {
 		return item
@@ -230,8 +220,9 @@ func ObjectDecoder[T any]() func(raw []byte) (T, []fault.Detail) {
 	}
 }
 
-// splitObject gives the top-level fields as bytes; nil when raw is no object.
-func splitObject(raw []byte) (map[string]json.RawMessage, []fault.Detail) {
+// SplitObject gives the top-level fields of a JSON text as bytes, and those that stand
+// twice as mistakes; nil when raw is no object.
+func SplitObject(raw []byte) (map[string]json.RawMessage, []fault.Detail) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	if tok, err := dec.Token(); err != nil || tok != json.Delim('{') {
 		return nil, []fault.Detail{{Pointer: "", Detail: "must be a JSON object"}}

@@ -53,8 +53,10 @@ func newAPI(t *testing.T) *httpapi.API {
 		})
 	httpapi.RegisterBody(api, httpapi.Operation{OperationID: "make-many", Method: http.MethodPost, Path: "/many"},
 		httpapi.OneOrMany[thing](), func(_ context.Context, _ *struct{ httpapi.JSONBody }, in httpapi.Batch[thing]) (*struct{}, error) {
-			if m := in.Mistakes(); len(m) > 0 {
-				return nil, fault.InvalidBody(m)
+			for i := range in.Items {
+				if err := in.Items[i].Err(); err != nil {
+					return nil, err
+				}
 			}
 			return nil, nil
 		})

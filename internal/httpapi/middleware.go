@@ -21,6 +21,7 @@ const (
 	tenantKey
 	writesKey
 	mistakesKey
+	headerKey
 )
 
 // DefaultTenant is whose everything is when nobody says otherwise.

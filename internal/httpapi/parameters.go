@@ -20,11 +20,15 @@ import (
 func (a *API) checkRequest(ctx huma.Context, next func(huma.Context)) {
 	c, op := humaecho.Unwrap(ctx), ctx.Operation()
 	// Without a body the operation says what it misses.
-	if r := c.Request(); op.RequestBody != nil && r.ContentLength != 0 {
-		if err := checkMedia(r.Header); err != nil {
+	r := c.Request()
+	if op.RequestBody != nil && r.ContentLength != 0 {
+		if err := checkBody(op, r.Header); err != nil {
 			a.onEchoError(err, c)
 			return
 		}
+	}
+	if op.Metadata[formsKey] != nil {
+		ctx = huma.WithValue(ctx, headerKey, r.Header)
 	}
 	mistakes := append(queryMistakes(op, c.Request().URL.RawQuery), headerMistakes(op, c.Request().Header)...)
 	next(huma.WithValue(ctx, mistakesKey, mistakes))
@@ -44,15 +48,31 @@ func refuseParameters(ctx context.Context) error {
 	return nil
 }
 
+// checkBody refuses a body by its headers.
+func checkBody(op *huma.Operation, h http.Header) error {
+	if coding := strings.TrimSpace(h.Get("Content-Encoding")); coding != "" && !strings.EqualFold(coding, "identity") {
+		return fault.New(fault.Unsupported, "unsupported_content_encoding", "The body is encoded as %q; send it plain, without Content-Encoding.", coding)
+	}
+	if known, ok := op.Metadata[formsKey].(func(http.Header) (bool, error)); ok {
+		if is, err := known(h); is || err != nil {
+			return err
+		}
+	}
+	return checkMedia(h)
+}
+
+// MediaType gives the media type of a Content-Type in lower case, without its
+// parameters.
+func MediaType(contentType string) string {
+	media, _, _ := strings.Cut(contentType, ";")
+	return strings.ToLower(strings.TrimSpace(media))
+}
+
 // checkMedia refuses a body that is not said to be plain JSON. A form in a page of
 // another site can send a body without a type, or with one of three, without asking
 // anybody; it cannot say application/json.
 func checkMedia(h http.Header) error {
-	media, _, _ := strings.Cut(h.Get("Content-Type"), ";")
-	media = strings.ToLower(strings.TrimSpace(media))
-	if coding := strings.TrimSpace(h.Get("Content-Encoding")); coding != "" && !strings.EqualFold(coding, "identity") {
-		return fault.New(fault.Unsupported, "unsupported_content_encoding", "The body is encoded as %q; send it plain, without Content-Encoding.", coding)
-	}
+	media := MediaType(h.Get("Content-Type"))
 	switch media {
 	case "application/json":
 		return nil

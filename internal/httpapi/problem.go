@@ -88,6 +88,9 @@ func (a *API) problem(ctx context.Context, err error) *Problem {
 	return newProblem(ctx, f)
 }
 
+// ProblemOf is the problem of a fault of one part of a request.
+func ProblemOf(f *fault.Error) *Problem { return newProblem(context.Background(), f) }
+
 func newProblem(ctx context.Context, f *fault.Error) *Problem {
 	status := statusOf[f.Kind]
 	return &Problem{

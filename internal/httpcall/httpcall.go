@@ -1,6 +1,7 @@
 package httpcall
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -70,11 +71,18 @@ func run(ctx context.Context, client *outbound.Client, job jobs.Job) (jobs.Resul
 }
 
 // bodyOf chooses what to send and names its type: the payload's body, else the
-// event's data where the method carries a body. A JSON string under a Content-Type
+// event's data where the method carries a body, byte for byte also where they are not
+// JSON. A JSON string under a Content-Type
 // that is no JSON is sent as the text it holds.
 func bodyOf(p payload, job jobs.Job, header http.Header) []byte {
 	body := []byte(p.Body)
 	if body == nil && job.Event != nil && carriesBody(p.Method) {
+		if also := job.Event.CloudEvent; also.Opaque {
+			if header.Get("Content-Type") == "" {
+				header.Set("Content-Type", cmp.Or(also.ContentType, "application/octet-stream"))
+			}
+			return job.Event.Opaque
+		}
 		body = job.Event.Data
 	}
 	if body == nil {

@@ -7,6 +7,7 @@
 // and may be used afresh after it.
 //
 // The unique index decides: a reservation waits for a concurrent transaction that
-// holds the same key and then sees what it left. Nothing is checked before it is
-// inserted.
+// holds the same key and then sees what it left. So that a caller is told of a key in
+// flight and does not wait for it, keys are claimed by advisory locks as well (Find);
+// they only spare the wait, and nothing is decided by them.
 package idempotency

@@ -19,7 +19,7 @@ func key(tenant, scope, name string) idempotency.Key {
 }
 
 func reservation(k idempotency.Key, body string) idempotency.Reservation {
-	return idempotency.Reservation{Key: k, Fingerprint: idempotency.Fingerprint([]byte(body)), Answer: []byte("answer to " + body)}
+	return idempotency.Reservation{Key: k, Fingerprint: idempotency.Fingerprint([]byte(body)), Status: 201, Answer: []byte("answer to " + body)}
 }
 
 func reserve(t *testing.T, q pg.Querier, ttl time.Duration, all ...idempotency.Reservation) map[idempotency.Key]bool {
@@ -43,10 +43,11 @@ func TestKeyStandsForItsTenantAndScope(t *testing.T) {
 	found, err := idempotency.Find(t.Context(), db, []idempotency.Reservation{reservation(k, "a"), reservation(missing, "a")})
 	require.NoError(t, err)
 	require.Len(t, found, 1)
-	answer, err := found[k].Answer(idempotency.Fingerprint([]byte("a")))
+	status, answer, err := found[k].Answer(idempotency.Fingerprint([]byte("a")))
 	require.NoError(t, err)
+	require.Equal(t, 201, status)
 	require.Equal(t, "answer to a", string(answer))
-	_, err = found[k].Answer(idempotency.Fingerprint([]byte("b")))
+	_, _, err = found[k].Answer(idempotency.Fingerprint([]byte("b")))
 	require.ErrorIs(t, err, idempotency.ErrMismatch)
 }
 
@@ -82,6 +83,36 @@ func TestReservationWaitsForTheTransactionThatHoldsTheKey(t *testing.T) {
 		}
 		require.Equal(t, !commits, <-second)
 	}
+}
+
+// TestKeyInFlightIsToldAndNotWaitedFor holds a transaction that has claimed keys.
+func TestKeyInFlightIsToldAndNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	claimed, shared := key("default", "events", "claimed"), key("default", "events", "shared")
+	wanted := []idempotency.Reservation{reservation(claimed, "a"), reservation(shared, "a")}
+	wanted[1].Waits = true
+	err := pg.InTx(t.Context(), db, func(tx *sqlx.Tx) error {
+		for range 2 { // a claim is not in its own way
+			found, err := idempotency.Find(t.Context(), tx, wanted)
+			require.NoError(t, err)
+			require.Empty(t, found)
+		}
+		reserve(t, tx, time.Hour, wanted...)
+		found, err := idempotency.Find(t.Context(), db, wanted)
+		require.NoError(t, err)
+		require.Len(t, found, 1)
+		_, _, err = found[claimed].Answer(wanted[0].Fingerprint)
+		require.ErrorIs(t, err, idempotency.ErrInFlight)
+		return nil
+	})
+	require.NoError(t, err)
+	found, err := idempotency.Find(t.Context(), db, wanted)
+	require.NoError(t, err)
+	require.Len(t, found, 2)
+	_, answer, err := found[claimed].Answer(wanted[0].Fingerprint)
+	require.NoError(t, err)
+	require.Equal(t, "answer to a", string(answer))
 }
 
 func TestExpiredKeysAreFreeAndSwept(t *testing.T) {

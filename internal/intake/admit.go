@@ -3,12 +3,10 @@ package intake
 import (
 	"context"
 	"errors"
-	"strconv"
 	"time"
 
 	"github.com/jmoiron/sqlx"
 
-	"github.com/signalstack/signalstack/internal/fault"
 	"github.com/signalstack/signalstack/internal/idempotency"
 )
 
@@ -21,8 +19,13 @@ var errKeyTaken = errors.New("an idempotency key was taken meanwhile")
 func admit[T any](ctx context.Context, tx *sqlx.Tx, requests []*Request[T]) (map[*Request[T]]bool, error) {
 	var wanted []idempotency.Reservation
 	for _, r := range requests {
+		if r.Key != nil {
+			wanted = append(wanted, *r.Key)
+		}
 		for _, item := range r.Items {
-			wanted = append(wanted, item.Keys...)
+			if item.Refusal == nil {
+				wanted = append(wanted, item.Keys...)
+			}
 		}
 	}
 	found, err := idempotency.Find(ctx, tx, wanted)
@@ -32,55 +35,84 @@ func admit[T any](ctx context.Context, tx *sqlx.Tx, requests []*Request[T]) (map
 	postponed := map[*Request[T]]bool{}
 	taken := map[idempotency.Key]bool{}
 	for _, r := range requests {
-		if r.match(found) {
-			continue
-		}
-		if r.collides(taken) {
+		r.match(found)
+		if !r.settled() && r.collides(taken) {
 			postponed[r] = true
-			for _, item := range r.Items {
-				item.verdict = undecided
-			}
+			r.reset()
 		}
 	}
 	return postponed, nil
 }
 
-// match decides what stored keys decide. It says true when the request is refused,
-// so that nothing of it is written.
-func (r *Request[T]) match(found map[idempotency.Key]idempotency.Found) bool {
-	var refusal error
-	for i, item := range r.Items {
-		item.verdict = fresh
-		for _, k := range item.Keys {
-			stored, ok := found[k.Key]
-			if !ok {
-				continue
+// match decides what stored keys decide, and what the items of the request do to
+// each other.
+func (r *Request[T]) match(found map[idempotency.Key]idempotency.Found) {
+	if r.Key != nil {
+		if stored, ok := found[r.Key.Key]; ok {
+			status, body, err := stored.Answer(r.Key.Fingerprint)
+			if err != nil {
+				r.err = err
+				return
 			}
-			item.verdict = replayed
-			if item.answer, item.err = stored.Answer(k.Fingerprint); item.err != nil {
-				item.verdict, refusal = refused, r.at(i, item.err)
-				break
-			}
+			r.reply = &Reply{Status: status, Body: body, Replayed: true}
+			return
 		}
 	}
-	if refusal == nil {
-		return false
-	}
+	before := map[idempotency.Key]earlier[T]{}
 	for _, item := range r.Items {
-		item.verdict, item.err = refused, refusal
+		item.match(found)
+		if item.verdict == fresh {
+			item.repeats(before)
+		}
 	}
-	return true
+	r.refuse()
 }
 
-// at says which item of an array a fault is about.
-func (r *Request[T]) at(i int, err error) error {
-	f := fault.As(err)
-	if f == nil || len(r.Items) == 1 {
-		return err
+func (item *Item[T]) match(found map[idempotency.Key]idempotency.Found) {
+	if item.Refusal != nil {
+		item.verdict, item.err = refused, item.Refusal
+		return
 	}
-	about := *f
-	about.Details = []fault.Detail{{Pointer: "/" + strconv.Itoa(i), Detail: "was sent before under the same key with another body"}}
-	return &about
+	item.verdict = fresh
+	for _, k := range item.Keys {
+		stored, ok := found[k.Key]
+		if !ok {
+			continue
+		}
+		item.verdict = replayed
+		if item.status, item.answer, item.err = stored.Answer(k.Fingerprint); item.err != nil {
+			item.verdict = refused
+			return
+		}
+	}
+}
+
+// earlier is the item that used a key first, with what it was.
+type earlier[T any] struct {
+	item *Item[T]
+	key  idempotency.Reservation
+}
+
+// repeats looks for the keys of a fresh item among those of the items before it: it
+// says the same again, or something else under the same key.
+func (item *Item[T]) repeats(before map[idempotency.Key]earlier[T]) {
+	for _, k := range item.Keys {
+		first, ok := before[k.Key]
+		if !ok {
+			continue
+		}
+		if first.key.Fingerprint != k.Fingerprint {
+			item.verdict, item.err = refused, idempotency.ErrMismatch
+			return
+		}
+		item.verdict, item.same = repeated, first.item
+	}
+	if item.verdict != fresh {
+		return
+	}
+	for _, k := range item.Keys {
+		before[k.Key] = earlier[T]{item, k}
+	}
 }
 
 // collides takes the keys of the fresh items, or says that one is taken.

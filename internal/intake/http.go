@@ -1,10 +1,9 @@
 package intake
 
 import (
-	"bytes"
 	"context"
+	"maps"
 	"net/http"
-	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -17,7 +16,8 @@ import (
 // key.
 type CreateIn struct {
 	httpapi.JSONBody
-	IdempotencyKey string `header:"Idempotency-Key" doc:"Makes the request safe to send again: the same key and body get the first answer for 24 h (configurable), another body is refused"`
+	IdempotencyKey string `header:"Idempotency-Key" doc:"Makes the request safe to send again, in quotes (RFC 8941) or bare: the same key and body get the first answer for 24 h (configurable), byte for byte; 409 while the first request is in flight, 422 for another body. It covers an array as a whole"`
+	Atomic         bool   `query:"atomic" doc:"Of an array: store all of it or nothing"`
 }
 
 // CreateOut is the answer of such an operation: one T, or a list of them when the
@@ -33,93 +33,121 @@ type Created[T any] struct{ httpapi.JSON }
 
 // Schema documents both forms.
 func (Created[T]) Schema(r huma.Registry) *huma.Schema {
-	one := httpapi.SchemaOf[T](r)
-	many := &huma.Schema{
+	return &huma.Schema{OneOf: []*huma.Schema{httpapi.SchemaOf[T](r), listSchema[T](r)}}
+}
+
+// listSchema documents the answer to an array.
+func listSchema[T any](r huma.Registry) *huma.Schema {
+	of := r.SchemaFromRef(httpapi.SchemaOf[T](r).Ref)
+	made := &huma.Schema{
+		Type: huma.TypeObject, AdditionalProperties: false, Required: append([]string{"index", "status"}, of.Required...),
+		Properties: map[string]*huma.Schema{
+			"index":    {Type: huma.TypeInteger, Description: "The place of the item in the array, from 0"},
+			"status":   {Type: huma.TypeInteger, Description: "The HTTP status of the item by itself"},
+			"replayed": {Type: huma.TypeBoolean, Description: "The item was accepted before, under the same key or id"},
+		},
+	}
+	maps.Copy(made.Properties, of.Properties)
+	not := &huma.Schema{
+		Type: huma.TypeObject, AdditionalProperties: false, Required: []string{"index", "status", "error"},
+		Properties: map[string]*huma.Schema{
+			"index": made.Properties["index"], "status": made.Properties["status"], "error": httpapi.SchemaOf[httpapi.Problem](r),
+		},
+	}
+	list := &huma.Schema{
 		Type: huma.TypeObject, Required: []string{"data"}, AdditionalProperties: false,
-		Properties: map[string]*huma.Schema{"data": {Type: huma.TypeArray, Items: one}},
+		Properties: map[string]*huma.Schema{"data": {Type: huma.TypeArray, Items: &huma.Schema{OneOf: []*huma.Schema{made, not}}}},
 	}
-	many.PrecomputeMessages()
-	return &huma.Schema{OneOf: []*huma.Schema{one, many}}
+	for _, s := range []*huma.Schema{made, not, list} {
+		s.PrecomputeMessages()
+	}
+	return list
 }
 
-// newCreated puts answers together: bodies of single items, in order, and whether
-// all of them were given before.
-func newCreated[T any](bodies [][]byte, array, replayed bool) *CreateOut[T] {
-	out := &CreateOut[T]{Status: http.StatusCreated}
-	if replayed {
-		out.Replayed = "true"
-	}
-	if !array {
-		out.Body.JSON = bodies[0]
-		return out
-	}
-	var b bytes.Buffer
-	b.WriteString(`{"data":[`)
-	b.Write(bytes.Join(bodies, []byte(",")))
-	b.WriteString(`]}`)
-	out.Body.JSON = b.Bytes()
-	return out
+// None is the answer to an array without items.
+func None[T any]() *CreateOut[T] {
+	return &CreateOut[T]{Status: http.StatusCreated, Body: Created[T]{httpapi.JSON(`{"data":[]}`)}}
 }
 
-// KeyOf settles the idempotency key of item i of a request: its own, or the
-// header's. In an array the header's key gets the item's index.
-func KeyOf(header string, own *string, array bool, i int) (string, []fault.Detail) {
-	if header == "" {
+// Documented adds to the document of an operation of CreateOut[T] that an array may
+// be accepted in part.
+func Documented[T any](api *httpapi.API, path string) {
+	doc := api.OpenAPI()
+	doc.Paths[path].Post.Responses["207"] = &huma.Response{
+		Description: "Some items of the array were refused; the others are stored",
+		Content:     map[string]*huma.MediaType{"application/json": {Schema: listSchema[T](doc.Components.Schemas)}},
+		Headers:     doc.Paths[path].Post.Responses["201"].Headers,
+	}
+}
+
+// KeyOf settles the idempotency key of a single value: its own, or the header's. In
+// an array an item has its own only; the header's is that of the array.
+func KeyOf(header string, own *string, array bool) (string, []fault.Detail) {
+	if header == "" || array {
 		if own == nil {
 			return "", nil
 		}
 		return *own, nil
 	}
+	key, wrong := headerKey(header)
+	if wrong == nil && own != nil && *own != key {
+		wrong = []fault.Detail{{Pointer: "/idempotency_key", Detail: "differs from the Idempotency-Key header; send one of them"}}
+	}
+	return key, wrong
+}
+
+func headerKey(header string) (string, []fault.Detail) {
 	key := idempotency.FromHeader(header)
 	if wrong := idempotency.Check(key); wrong != "" {
 		return "", []fault.Detail{{Pointer: "/header/Idempotency-Key", Detail: wrong}}
 	}
-	switch {
-	case own != nil && !array && *own != key:
-		return "", []fault.Detail{{Pointer: "/idempotency_key", Detail: "differs from the Idempotency-Key header; send one of them"}}
-	case own != nil:
-		return *own, nil
-	case array:
-		return key + "#" + strconv.Itoa(i), nil
-	}
 	return key, nil
 }
 
-// Accept runs a batch through an intake and puts the answers together.
-func Accept[N, T, A any](ctx context.Context, in *Intake[T], body httpapi.Batch[N], items []*Item[T]) (*CreateOut[A], error) {
-	if err := refuseTwice(items); err != nil {
-		return nil, err
+// Accept runs what came through an intake and gives the answer. scope keeps the keys
+// of the operation apart.
+func Accept[N, T, A any](
+	ctx context.Context, in *Intake[T], given *CreateIn, scope string, body httpapi.Batch[N], items []*Item[T],
+) (*CreateOut[A], error) {
+	r := &Request[T]{Items: items, Array: body.Array, Atomic: given.Atomic}
+	if body.Array && given.IdempotencyKey != "" {
+		key, wrong := headerKey(given.IdempotencyKey)
+		if wrong != nil {
+			return nil, fault.InvalidParameters(wrong)
+		}
+		r.Key = &idempotency.Reservation{
+			Key:         idempotency.Key{Tenant: httpapi.Tenant(ctx), Scope: scope, Key: key},
+			Fingerprint: idempotency.Fingerprint(body.Raw),
+		}
 	}
-	answers, err := in.Do(ctx, &Request[T]{Items: items})
+	r.refuseTwice()
+	reply, err := in.Do(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	bodies, replayed := make([][]byte, len(answers)), true
-	for i, a := range answers {
-		bodies[i] = a.Body
-		replayed = replayed && a.Replayed
+	out := &CreateOut[A]{Status: reply.Status, Body: Created[A]{reply.Body}}
+	if reply.Replayed {
+		out.Replayed = "true"
 	}
-	return newCreated[A](bodies, body.Array, replayed), nil
+	return out, nil
 }
 
-// refuseTwice refuses an array that uses a key for two of its items: the second
-// could be neither made nor replayed.
-func refuseTwice[T any](items []*Item[T]) error {
+// refuseTwice refuses the items of an array that can be neither made nor replayed
+// beside another one of it.
+func (r *Request[T]) refuseTwice() {
 	seen := map[idempotency.Key]bool{}
-	for i, item := range items {
+	for _, item := range r.Items {
 		for _, k := range item.Keys {
-			if seen[k.Key] {
-				return fault.InvalidField("/"+strconv.Itoa(i), "uses an idempotency key or id that stands in this array before")
+			if r.Key != nil && k.Key == r.Key.Key {
+				item.Refusal = fault.InvalidField("/idempotency_key", "is the key of the whole array as well; leave it out, or use another one")
 			}
-			seen[k.Key] = true
 		}
 		if item.Alone == (idempotency.Key{}) {
 			continue
 		}
 		if seen[item.Alone] {
-			return fault.InvalidField("/"+strconv.Itoa(i), "uses a unique key that stands in this array before")
+			item.Refusal = fault.InvalidField("", "uses a unique key that stands in this array before")
 		}
 		seen[item.Alone] = true
 	}
-	return nil
 }

@@ -3,6 +3,7 @@ package intake
 import (
 	"context"
 	"errors"
+	"net/http"
 	"time"
 
 	"github.com/google/uuid"
@@ -13,43 +14,11 @@ import (
 	"github.com/signalstack/signalstack/internal/queue"
 )
 
-// Item is one value of a request with the keys that protect it.
-type Item[T any] struct {
-	Value T
-	Keys  []idempotency.Reservation
-	// Alone names what no other item of the same transaction may have to do with; the
-	// zero key is nothing. The later item is then committed after the first.
-	Alone idempotency.Key
-
-	verdict verdict
-	answer  []byte
-	err     error
-}
-
-type verdict int
-
-const (
-	undecided verdict = iota
-	fresh
-	replayed
-	refused
-)
-
-// Request is one caller's items.
-type Request[T any] struct {
-	Items []*Item[T]
-}
-
-// Answer is what a caller gets for one item.
-type Answer struct {
-	Body     []byte // JSON
-	Replayed bool   // it was given before
-}
-
 // Steps are what a transaction does with the fresh items of a batch.
 type Steps[T any] struct {
 	// Prepare settles what only the database knows, such as its time, before the
-	// answers are rendered. It sees all items, also those that turn out replayed.
+	// answers are rendered. It sees all items that were not refused before, also those
+	// that turn out replayed.
 	Prepare func(context.Context, *sqlx.Tx, []T) error
 	// Resolve settles the fresh items, before they are rendered; may be nil.
 	Resolve func(context.Context, *sqlx.Tx, []T) error
@@ -66,7 +35,8 @@ type Intake[T any] struct {
 	db    *pg.DB
 	ttl   time.Duration
 	steps Steps[T]
-	group *pg.Group[*Request[T], []Answer]
+	group *pg.Group[*Request[T], Reply]
+	air   flights
 }
 
 // Config sizes an intake.
@@ -95,17 +65,40 @@ func (in *Intake[T]) Run(ctx context.Context) { in.group.Run(ctx, 1) }
 // itself it stays below the ten seconds after which callers give up.
 const patience = 9 * time.Second
 
-// Do stores a request and gives an answer for each item, in order.
-func (in *Intake[T]) Do(ctx context.Context, r *Request[T]) ([]Answer, error) {
+// Do stores a request and gives the answer to it. The error is that of a request of
+// which nothing was stored, as far as is known.
+func (in *Intake[T]) Do(ctx context.Context, r *Request[T]) (Reply, error) {
+	if err := r.board(&in.air); err != nil {
+		return Reply{}, err
+	}
+	// What is refused already need not wait for the database.
+	for _, item := range r.Items {
+		if item.Refusal != nil {
+			item.verdict, item.err = refused, item.Refusal
+		}
+	}
+	if r.refuse(); r.err != nil {
+		r.land(&in.air)
+		return Reply{}, r.err
+	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return in.group.Do(ctx, r)
+	reply, err := in.group.Do(ctx, r)
+	if errors.Is(err, pg.ErrBusy) {
+		r.land(&in.air) // no commit will
+	}
+	return reply, err
 }
 
 // commit stores a batch. Requests that must see what others of the batch leave
 // behind are taken up in a second round.
-func (in *Intake[T]) commit(ctx context.Context, batch []*Request[T]) []pg.Outcome[[]Answer] {
-	outcomes := make([]pg.Outcome[[]Answer], len(batch))
+func (in *Intake[T]) commit(ctx context.Context, batch []*Request[T]) []pg.Outcome[Reply] {
+	defer func() {
+		for _, r := range batch {
+			r.land(&in.air)
+		}
+	}()
+	outcomes := make([]pg.Outcome[Reply], len(batch))
 	todo := make([]int, len(batch))
 	for i := range batch {
 		todo[i] = i
@@ -137,26 +130,24 @@ func (in *Intake[T]) commit(ctx context.Context, batch []*Request[T]) []pg.Outco
 }
 
 // storeApart stores each request in a transaction of its own and leaves what went
-// wrong with its items.
+// wrong with it.
 func (in *Intake[T]) storeApart(ctx context.Context, requests []*Request[T]) {
 	for _, r := range requests {
 		if _, err := in.store(ctx, []*Request[T]{r}); err != nil {
-			for _, item := range r.Items {
-				item.verdict, item.err = refused, pg.Fault(err)
-			}
+			r.err = pg.Fault(err)
 		}
 	}
 }
 
-func (r *Request[T]) outcome() pg.Outcome[[]Answer] {
-	answers := make([]Answer, len(r.Items))
-	for i, item := range r.Items {
-		if item.err != nil {
-			return pg.Outcome[[]Answer]{Err: item.err}
-		}
-		answers[i] = Answer{Body: item.answer, Replayed: item.verdict == replayed}
+func (r *Request[T]) outcome() pg.Outcome[Reply] {
+	switch {
+	case r.err != nil:
+		return pg.Outcome[Reply]{Err: r.err}
+	case r.reply == nil:
+		reply := r.answered()
+		r.reply = &reply
 	}
-	return pg.Outcome[[]Answer]{Value: answers}
+	return pg.Outcome[Reply]{Value: *r.reply}
 }
 
 // storeTries bounds how often a batch is tried that lost a key to another process
@@ -187,6 +178,9 @@ func (in *Intake[T]) makePartitions(ctx context.Context, requests []*Request[T])
 	var times []time.Time
 	for _, r := range requests {
 		for _, item := range r.Items {
+			if item.Refusal != nil {
+				continue
+			}
 			for _, id := range in.steps.IDs(item.Value) {
 				day := queue.IDTime(id).UTC().Truncate(24 * time.Hour)
 				if !days[day] {
@@ -202,9 +196,11 @@ func (in *Intake[T]) makePartitions(ctx context.Context, requests []*Request[T])
 func (in *Intake[T]) storeInTx(ctx context.Context, tx *sqlx.Tx, requests []*Request[T]) (map[*Request[T]]bool, error) {
 	var all []T
 	for _, r := range requests {
+		r.reset()
 		for _, item := range r.Items {
-			item.verdict, item.err, item.answer = undecided, nil, nil
-			all = append(all, item.Value)
+			if item.Refusal == nil {
+				all = append(all, item.Value)
+			}
 		}
 	}
 	if err := in.steps.Prepare(ctx, tx, all); err != nil {
@@ -215,12 +211,9 @@ func (in *Intake[T]) storeInTx(ctx context.Context, tx *sqlx.Tx, requests []*Req
 		return nil, err
 	}
 	var values []T
-	var taken []*Item[T]
 	for _, r := range requests {
-		for _, item := range r.Items {
-			if item.verdict == fresh {
-				values, taken = append(values, item.Value), append(taken, item)
-			}
+		for _, item := range r.taken() {
+			values = append(values, item.Value)
 		}
 	}
 	if in.steps.Resolve != nil {
@@ -228,19 +221,47 @@ func (in *Intake[T]) storeInTx(ctx context.Context, tx *sqlx.Tx, requests []*Req
 			return nil, err
 		}
 	}
-	var wanted []idempotency.Reservation
-	for _, item := range taken {
-		item.answer = in.steps.Render(item.Value)
-		for _, k := range item.Keys {
-			k.Answer = item.answer
-			wanted = append(wanted, k)
-		}
-	}
-	if err := reserve(ctx, tx, wanted, in.ttl); err != nil {
+	if err := reserve(ctx, tx, in.render(requests, postponed), in.ttl); err != nil {
 		return nil, err
 	}
 	if len(values) == 0 {
 		return postponed, nil
 	}
 	return postponed, in.steps.Write(ctx, tx, values)
+}
+
+// taken are the items that will be stored.
+func (r *Request[T]) taken() []*Item[T] {
+	if r.settled() {
+		return nil
+	}
+	var taken []*Item[T]
+	for _, item := range r.Items {
+		if item.verdict == fresh {
+			taken = append(taken, item)
+		}
+	}
+	return taken
+}
+
+// render makes the answers and gives the keys to keep them under.
+func (in *Intake[T]) render(requests []*Request[T], postponed map[*Request[T]]bool) []idempotency.Reservation {
+	var wanted []idempotency.Reservation
+	for _, r := range requests {
+		for _, item := range r.taken() {
+			item.status, item.answer = http.StatusCreated, in.steps.Render(item.Value)
+			for _, k := range item.Keys {
+				k.Status, k.Answer = item.status, item.answer
+				wanted = append(wanted, k)
+			}
+		}
+		if r.Key != nil && !r.settled() && !postponed[r] {
+			reply := r.answered()
+			k := *r.Key
+			k.Status, k.Answer = reply.Status, reply.Body
+			wanted = append(wanted, k)
+			r.reply = &reply
+		}
+	}
+	return wanted
 }

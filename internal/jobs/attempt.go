@@ -17,6 +17,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"github.com/signalstack/signalstack/internal/analytics"
+	"github.com/signalstack/signalstack/internal/cloudevents"
 	"github.com/signalstack/signalstack/internal/pg"
 	"github.com/signalstack/signalstack/internal/queue"
 )
@@ -95,9 +96,15 @@ func jobOf(c *queue.Claimed) Job {
 		Payload: c.Payload, RuleID: c.RuleID, EndpointID: c.EndpointID, CreatedAt: c.CreatedAt,
 	}
 	if c.EventID.Valid && c.EventTime != nil {
+		also := cloudevents.Attributes{
+			ContentType: *c.EventContentType, DataSchema: *c.EventDataSchema, Extensions: json.RawMessage(*c.EventExtensions), Opaque: *c.EventOpaque,
+		}
 		job.Event = &Event{
-			ID: c.EventID.UUID, Type: c.EventType, Source: *c.EventSource, Subject: *c.EventSubject,
-			Time: *c.EventTime, Data: c.EventData,
+			ID: c.EventID.UUID, Type: c.EventType, Source: *c.EventSource, Subject: *c.EventSubject, Time: *c.EventTime,
+			Data: also.View(c.EventData), SenderID: *c.EventSenderID, CloudEvent: also,
+		}
+		if also.Opaque {
+			job.Event.Opaque = c.EventData
 		}
 	}
 	return job

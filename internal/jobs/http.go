@@ -3,7 +3,6 @@ package jobs
 import (
 	"context"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -30,9 +29,12 @@ type API struct {
 func (a *API) Routes(api *httpapi.API) {
 	httpapi.RegisterBody(api, httpapi.Operation{
 		OperationID: "create-jobs", Method: http.MethodPost, Path: "/jobs", DefaultStatus: http.StatusCreated, Tags: []string{"jobs"},
-		Summary:     "Create one job, or an array of up to 1,000",
-		Description: "An array is created whole or not at all. An answer is given only when the jobs are durable.",
+		Summary: "Create one job, or an array of up to 1,000",
+		Description: "An answer is given only when the jobs are durable. An array is answered item by item: 201 when all of it was created, " +
+			"207 when some items were refused and the others created, and an error, with nothing created, when none was good or " +
+			"?atomic=true asked for all or nothing.",
 	}, httpapi.OneOrMany[NewJob](), a.create)
+	intake.Documented[Detailed](api, "/jobs")
 	httpapi.Register(api, httpapi.Operation{
 		OperationID: "list-jobs", Method: http.MethodGet, Path: "/jobs", Tags: []string{"jobs"},
 		Summary: "List jobs, newest first", Description: "Payload, retry policy and attempts are left out; GET /jobs/{id} has them.",
@@ -49,9 +51,10 @@ func (a *API) create(ctx context.Context, in *intake.CreateIn, body httpapi.Batc
 	for i := range body.Items {
 		given := &body.Items[i]
 		given.Add(a.Kinds.CheckKind(given.Value.Kind, given.Value.Payload, false)...)
-		key, wrong := intake.KeyOf(in.IdempotencyKey, given.Value.IdempotencyKey, body.Array, i)
+		key, wrong := intake.KeyOf(in.IdempotencyKey, given.Value.IdempotencyKey, body.Array)
 		given.Add(wrong...)
-		if len(given.Mistakes) > 0 {
+		if err := given.Err(); err != nil {
+			items[i] = intake.Refused[*creation](err)
 			continue
 		}
 		tenant := firstOf(given.Value.Tenant, httpapi.Tenant(ctx))
@@ -66,22 +69,19 @@ func (a *API) create(ctx context.Context, in *intake.CreateIn, body httpapi.Batc
 			}}
 		}
 	}
-	if mistakes := body.Mistakes(); len(mistakes) > 0 {
-		return nil, fault.InvalidBody(mistakes)
-	}
-	if err := a.checkEndpoints(ctx, body.Array, items); err != nil {
+	if err := a.checkEndpoints(ctx, items); err != nil {
 		return nil, err
 	}
-	return intake.Accept[NewJob, *creation, Detailed](ctx, a.Intake, body, items)
+	return intake.Accept[NewJob, *creation, Detailed](ctx, a.Intake, in, keyScope, body, items)
 }
 
 // checkEndpoints refuses jobs that deliver to an endpoint their tenant does not
 // have, with one query for each tenant of the request.
-func (a *API) checkEndpoints(ctx context.Context, array bool, items []*intake.Item[*creation]) error {
+func (a *API) checkEndpoints(ctx context.Context, items []*intake.Item[*creation]) error {
 	named := map[string][]uuid.UUID{}
 	for _, item := range items {
-		if j := item.Value.job; j.EndpointID.Valid {
-			named[j.Tenant] = append(named[j.Tenant], j.EndpointID.UUID)
+		if item.Refusal == nil && item.Value.job.EndpointID.Valid {
+			named[item.Value.job.Tenant] = append(named[item.Value.job.Tenant], item.Value.job.EndpointID.UUID)
 		}
 	}
 	known := map[string]map[uuid.UUID]bool{}
@@ -91,18 +91,13 @@ func (a *API) checkEndpoints(ctx context.Context, array bool, items []*intake.It
 			return err
 		}
 	}
-	var mistakes []fault.Detail
-	for i, item := range items {
-		if j := item.Value.job; j.EndpointID.Valid && !known[j.Tenant][j.EndpointID.UUID] {
-			pointer := "/payload/endpoint_id"
-			if array {
-				pointer = "/" + strconv.Itoa(i) + pointer
-			}
-			mistakes = append(mistakes, fault.Detail{Pointer: pointer, Detail: "names no endpoint of this tenant; create it with POST /endpoints first"})
+	for _, item := range items {
+		if item.Refusal != nil || !item.Value.job.EndpointID.Valid {
+			continue
 		}
-	}
-	if len(mistakes) > 0 {
-		return fault.InvalidBody(mistakes)
+		if j := item.Value.job; !known[j.Tenant][j.EndpointID.UUID] {
+			item.Refusal = fault.InvalidField("/payload/endpoint_id", "names no endpoint of this tenant; create it with POST /endpoints first")
+		}
 	}
 	return nil
 }

@@ -127,9 +127,9 @@ func TestBadJobsAreRefusedWithEveryMistakeAndNothingIsStored(t *testing.T) {
 		`{"kind":"test","idempotency_key":""}`:                                                {"/idempotency_key"},
 		`{"kind":"test","ordering_key":"a\u0000b"}`:                                           {"/ordering_key"},
 		`[{"kind":"test"},{"kind":7}]`:                                                        {"/1/kind"},
-		`[{"kind":"test","idempotency_key":"k"},{"kind":"test","idempotency_key":"k"}]`:       {"/1"},
+		`[{"kind":7},{"kind":"test","priority":9}]`:                                           {"/0/kind", "/1/priority"},
 	} {
-		p := contract.Decode[httpapi.Problem](t, contract.Send(f.handler, http.MethodPost, "/jobs", body), http.StatusUnprocessableEntity)
+		p := contract.Decode[httpapi.Problem](t, contract.Send(f.handler, http.MethodPost, "/jobs?atomic=true", body), http.StatusUnprocessableEntity)
 		var got []string
 		for _, e := range p.Errors {
 			got = append(got, e.Pointer)
@@ -189,24 +189,57 @@ func TestFiftyAtOnceMakeOneJob(t *testing.T) {
 	f := newFront(t)
 	// Two processes, so that the race is settled by the database and not by one queue.
 	fronts := []http.Handler{f.handler, serve(t, f.db)}
+	send := func(i int) *httptest.ResponseRecorder {
+		return contract.Send(fronts[i%2], http.MethodPost, "/jobs", `{"kind":"test","idempotency_key":"same"}`)
+	}
 	answers := make([]*httptest.ResponseRecorder, 50)
 	var wg sync.WaitGroup
 	for i := range answers {
-		wg.Go(func() {
-			answers[i] = contract.Send(fronts[i%2], http.MethodPost, "/jobs", `{"kind":"test","idempotency_key":"same"}`)
-		})
+		wg.Go(func() { answers[i] = send(i) })
 	}
 	wg.Wait()
-	fresh := 0
+	fresh, first := 0, send(0)
+	require.Equal(t, "true", first.Header().Get("Idempotency-Replayed"))
 	for _, a := range answers {
+		if a.Code == http.StatusConflict {
+			require.Contains(t, a.Body.String(), "idempotency_key_in_flight")
+			require.Equal(t, "1", a.Header().Get("Retry-After"))
+			continue
+		}
 		require.Equal(t, http.StatusCreated, a.Code, a.Body)
-		require.Equal(t, answers[0].Body.String(), a.Body.String())
+		require.Equal(t, first.Body.String(), a.Body.String())
 		if a.Header().Get("Idempotency-Replayed") == "" {
 			fresh++
 		}
 	}
 	require.Equal(t, 1, fresh)
 	require.Equal(t, 1, f.jobsStored(t))
+}
+
+func TestArrayOfJobsIsAnsweredItemByItem(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	type list struct {
+		Data []struct {
+			jobs.Detailed
+			Index, Status int
+			Error         *httpapi.Problem
+		}
+	}
+	body := `[{"kind":"test","unique":{"key":"u"}},{"kind":"no"},{"kind":"test","unique":{"key":"u"}},{"kind":"test","priority":1}]`
+	require.Equal(t, 422, contract.Send(f.handler, http.MethodPost, "/jobs?atomic=true", body).Code)
+	require.Zero(t, f.jobsStored(t))
+	made := contract.Decode[list](t, contract.Send(f.handler, http.MethodPost, "/jobs", body), http.StatusMultiStatus)
+	var statuses []int
+	for i, item := range made.Data {
+		require.Equal(t, i, item.Index)
+		statuses = append(statuses, item.Status)
+	}
+	require.Equal(t, []int{201, 422, 422, 201}, statuses)
+	require.Equal(t, "/1/kind", made.Data[1].Error.Errors[0].Pointer)
+	require.Equal(t, "/2", made.Data[2].Error.Errors[0].Pointer)
+	require.Equal(t, 1, made.Data[3].Priority)
+	require.Equal(t, 2, f.jobsStored(t))
 }
 
 func TestArrayIsCreatedWholeInOrder(t *testing.T) {

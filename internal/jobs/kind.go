@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/signalstack/signalstack/internal/cloudevents"
 	"github.com/signalstack/signalstack/internal/fault"
 	"github.com/signalstack/signalstack/internal/pg"
 )
@@ -65,7 +66,13 @@ type Event struct {
 	Source  string
 	Subject string
 	Time    time.Time
-	Data    json.RawMessage // the bytes as they were accepted; nil when absent
+	// Data are JSON: the bytes as they were accepted, or a string where they are other
+	// text; nil when there are none and when they are other bytes.
+	Data json.RawMessage
+
+	SenderID   string                 // the id that the sender gave; may be empty
+	CloudEvent cloudevents.Attributes // what else a CloudEvent said
+	Opaque     []byte                 // data that are not JSON, as they were accepted; nil where they are
 }
 
 // Result is what an attempt leaves on record.

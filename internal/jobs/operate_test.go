@@ -120,7 +120,7 @@ func TestFiftyUniqueAtOnceMakeOneJob(t *testing.T) {
 		require.Equal(t, ids[0], id)
 	}
 	require.Equal(t, 1, f.jobsStored(t))
-	require.Equal(t, 422, contract.Send(f.handler, http.MethodPost, "/jobs", `[{"kind":"test","unique":{"key":"a"}},{"kind":"test","unique":{"key":"a"}}]`).Code)
+	require.Equal(t, 422, contract.Send(f.handler, http.MethodPost, "/jobs?atomic=true", `[{"kind":"test","unique":{"key":"a"}},{"kind":"test","unique":{"key":"a"}}]`).Code)
 	for _, bad := range []string{`{"key":""}`, `{"key":"a","mode":"maybe"}`, `{"key":"a","states":["gone"]}`, `{"key":"a\u0000"}`} {
 		require.Equal(t, 422, contract.Send(f.handler, http.MethodPost, "/jobs", `{"kind":"test","unique":`+bad+`}`).Code, bad)
 	}

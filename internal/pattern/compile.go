@@ -186,7 +186,7 @@ func (c *compiler) checkNames(steps []string) (refused bool) {
 // what stands below makes sense to check: nothing does below a string.
 func (c *compiler) checkTop(at int, steps []string, or bool) bool {
 	name := steps[0]
-	if name == dataName {
+	if name == dataName || name == extensionsName {
 		return true
 	}
 	if _, ok := fieldNamed(name); ok {
@@ -201,7 +201,7 @@ func (c *compiler) checkTop(at int, steps []string, or bool) bool {
 	} else if ours, ok := sameAs[name]; ok {
 		c.add("is not a field of an event; the name here is %s", ours)
 	} else {
-		c.add("is not a field of an event; use %s, or data for fields of your own", strings.Join(fieldNames[:], ", "))
+		c.add("is not a field of an event; use %s, extensions for those of CloudEvents, or data for fields of your own", strings.Join(fieldNames[:], ", "))
 	}
 	return true
 }

@@ -36,7 +36,7 @@ func TestCompileRefuses(t *testing.T) {
 		{"field of EventBridge", `{"detail-type":["a"]}`, "/detail-type", "the name here is type"},
 		{"data of EventBridge", `{"detail":{"a":["b"]}}`, "/detail", "the name here is data"},
 		{"account of EventBridge", `{"account":["1"]}`, "/account", "the name here is tenant"},
-		{"unknown field", `{"amount":[1]}`, "/amount", "use id, type, source, subject, time, tenant, or data"},
+		{"unknown field", `{"amount":[1]}`, "/amount", "use id, type, source, subject, time, tenant, datacontenttype, dataschema, extensions for those of CloudEvents, or data"},
 		{"unknown dotted field", `{"payload.a":[1]}`, "/payload.a", "is not a field of an event"},
 		{"names are exact", `{"Type":["a"]}`, "/Type", "is not a field of an event"},
 		{"below a string", `{"type":{"prefix":["order."]}}`, "/type", "is a string in every event"},

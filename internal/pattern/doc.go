@@ -12,9 +12,11 @@
 //
 // # What a pattern matches against
 //
-// An event is the object {id, type, source, subject, time, tenant, data}. The
-// first six are strings, and one that is empty is absent. data is any JSON value
-// or absent, and null is a value. A pattern names no other field at its top: a
+// An event is the object {id, type, source, subject, time, tenant, datacontenttype,
+// dataschema, extensions, data}. The first eight are strings, and one that is empty is
+// absent. data is any JSON value or absent, and null is a value. extensions are the
+// extension attributes of a CloudEvent, an object of strings, booleans and numbers, or
+// absent; they are matched like data and not indexed. A pattern names no other field at its top: a
 // rule that waits for detail-type would never fire, so it is refused with the
 // name to use.
 //
@@ -92,7 +94,7 @@
 // Compile reports every mistake of a pattern at once, each with its place and the
 // mend: what is not a JSON object, an empty object or list, a leaf that is no
 // list, a list within a list, an unknown field of the event, fields below one of
-// the six strings, $or with fewer than two branches or a branch that is no object,
+// the event's own strings, $or with fewer than two branches or a branch that is no object,
 // an operator that is unknown, in upper case or with another one in its object, and
 // each operator whose operand is not as above: for several prefixes, several
 // operators are listed; two stars in a row, or a backslash before anything but a
@@ -127,6 +129,6 @@
 //     each value of the event meets one node at most, and once more for each level
 //     of the pattern that waits for something absent.
 //   - A set allocates nothing for the patterns in it, only for the answer.
-//   - data is not parsed unless a pattern that the six strings satisfy, or that
-//     a set does not find by them, looks inside it.
+//   - data is not parsed unless a pattern that the event's own strings satisfy, or
+//     that a set does not find by them, looks inside it.
 package pattern

@@ -10,14 +10,19 @@ const (
 	fieldSubject
 	fieldTime
 	fieldTenant
+	fieldContentType
+	fieldSchema
 	numFields
 )
 
 // fieldNames are the names of the event's own strings in events and patterns.
-var fieldNames = [numFields]string{"id", "type", "source", "subject", "time", "tenant"}
+var fieldNames = [numFields]string{"id", "type", "source", "subject", "time", "tenant", "datacontenttype", "dataschema"}
 
-// dataName is the name of the event's one field that is not a string.
-const dataName = "data"
+// The names of the event's fields that are not strings.
+const (
+	dataName       = "data"
+	extensionsName = "extensions"
+)
 
 func fieldNamed(name string) (field, bool) {
 	for f, n := range fieldNames {
@@ -36,6 +41,12 @@ type Envelope struct {
 	Subject string
 	Time    string // as the event shows it: RFC 3339, UTC
 	Tenant  string
+
+	// Of CloudEvents: the attributes datacontenttype and dataschema, and the extension
+	// attributes as a JSON object, empty when there are none.
+	ContentType string
+	DataSchema  string
+	Extensions  []byte
 }
 
 // Event is what patterns are matched against. It belongs to one goroutine.
@@ -44,6 +55,10 @@ type Event struct {
 	raw    []byte    // data that is not parsed yet
 	doc    *document // nil until parsed, and when there is no data
 	root   int       // where data stands in doc
+
+	rawExtensions []byte    // as raw
+	extensions    *document // as doc
+	extensionRoot int
 }
 
 // NewEvent views an event without copying or parsing it. data is JSON, or empty
@@ -54,14 +69,16 @@ func NewEvent(env Envelope, data []byte) *Event {
 		fields: [numFields]string{
 			fieldID: env.ID, fieldType: env.Type, fieldSource: env.Source,
 			fieldSubject: env.Subject, fieldTime: env.Time, fieldTenant: env.Tenant,
+			fieldContentType: env.ContentType, fieldSchema: env.DataSchema,
 		},
-		raw: data,
+		raw: data, rawExtensions: env.Extensions,
 	}
 }
 
 // ParseEvent reads an event that is one JSON object. Its fields id, type, source,
-// subject, time and tenant are strings, or null for absent, and may be missing,
-// as data may; others are ignored. The error is Problems.
+// subject, time, tenant, datacontenttype and dataschema are strings, or null for
+// absent, and may be missing, as data and extensions may; others are ignored. The
+// error is Problems.
 func ParseEvent(raw []byte) (*Event, error) {
 	r := &report{}
 	doc, err := parse(raw)
@@ -90,6 +107,9 @@ func ParseEvent(raw []byte) (*Event, error) {
 	if at, ok := doc.field(0, dataName); ok {
 		e.doc, e.root = doc, at
 	}
+	if at, ok := doc.field(0, extensionsName); ok {
+		e.extensions, e.extensionRoot = doc, at
+	}
 	if err := r.err(); err != nil {
 		return nil, err
 	}
@@ -103,4 +123,13 @@ func (e *Event) data() (doc *document, root int) {
 		e.raw = nil
 	}
 	return e.doc, e.root
+}
+
+// attributes is data for the extension attributes.
+func (e *Event) attributes() (doc *document, root int) {
+	if len(e.rawExtensions) > 0 {
+		e.extensions, _ = parse(e.rawExtensions)
+		e.rawExtensions = nil
+	}
+	return e.extensions, e.extensionRoot
 }

@@ -140,13 +140,17 @@ func newPattern(root *tree) *Pattern {
 }
 
 // newCombination sorts what is asked of the event's own strings from what is asked
-// of its data.
+// of its data and extensions.
 func newCombination(root *node) *combination {
 	c := &combination{}
 	for _, m := range root.members {
 		f, ok := fieldNamed(m.name)
 		if !ok {
-			c.data = m.node
+			if m.name == extensionsName {
+				c.extensions = m.node
+			} else {
+				c.data = m.node
+			}
 			continue
 		}
 		for _, l := range m.node.lists {

@@ -58,13 +58,15 @@ func (p *Pattern) Explain(e *Event) Explanation {
 	return x
 }
 
-// Weight is how many lists all combinations hold against data, together. The time
-// that Match and Explain take is bounded by it times the size of data.
+// Weight is how many lists all combinations hold against data and extensions, together. The time
+// that Match and Explain take is bounded by it times the size of data and extensions.
 func (p *Pattern) Weight() int {
 	weight := 0
 	for _, c := range p.combinations {
-		if c.data != nil {
-			weight += c.data.weight()
+		for _, n := range []*node{c.data, c.extensions} {
+			if n != nil {
+				weight += n.weight()
+			}
 		}
 	}
 	return weight
@@ -82,7 +84,7 @@ func (n *node) weight() int {
 // the verdict is that it does not match where the rest does.
 func (p *Pattern) elsewhere(e *Event, v verdict) string {
 	doc, root := e.data()
-	if v.matched || !v.inData || doc == nil {
+	if v.matched || !v.inData || v.inExtensions || doc == nil {
 		return ""
 	}
 	for _, c := range p.combinations {
@@ -99,7 +101,7 @@ func (p *Pattern) elsewhere(e *Event, v verdict) string {
 // foundAt gives the pointer of the value that a node of one list finds, or nothing.
 func (n *node) foundAt(doc *document, root int) (pointer string) {
 	if n.closest(doc, root).found {
-		n.explain(doc, root, func(v verdict) { pointer = doc.pointerTo(root, v.at) })
+		n.explain(doc, root, func(v verdict) { pointer = doc.pointerTo(dataName, root, v.at) })
 	}
 	return pointer
 }
@@ -122,8 +124,10 @@ type verdict struct {
 	list    *list
 	matched bool
 	field   field // one of the event's own strings, when it is not inData
-	inData  bool
-	at      int // in the document of data, or none
+	inData  bool  // or in extensions
+	at      int   // in the document of data or extensions, or none
+
+	inExtensions bool
 }
 
 // failed counts the lists of the combination that the event does not match.
@@ -132,28 +136,42 @@ func (c *combination) failed(e *Event) int {
 	for _, t := range c.envelope {
 		failed += boolInt(!t.list.acceptsField(e.fields[t.field]))
 	}
-	if c.data == nil {
-		return failed
+	count := func(n *node, doc *document, root int) {
+		switch {
+		case n == nil:
+		case doc == nil:
+			failed += n.needed
+		default:
+			failed += n.closest(doc, root).failed
+		}
 	}
-	doc, root := e.data()
-	if doc == nil {
-		return failed + c.data.needed
-	}
-	return failed + c.data.closest(doc, root).failed
+	doc, root := e.attributes()
+	count(c.extensions, doc, root)
+	doc, root = e.data()
+	count(c.data, doc, root)
+	return failed
 }
 
 func (c *combination) explain(e *Event, say func(verdict)) {
 	for _, t := range c.envelope {
 		say(verdict{list: t.list, matched: t.list.acceptsField(e.fields[t.field]), field: t.field})
 	}
-	if c.data == nil {
-		return
+	tell := func(n *node, doc *document, root int, say func(verdict)) {
+		switch {
+		case n == nil:
+		case doc == nil:
+			n.explainAbsent(say)
+		default:
+			n.explain(doc, root, say)
+		}
 	}
-	if doc, root := e.data(); doc != nil {
-		c.data.explain(doc, root, say)
-	} else {
-		c.data.explainAbsent(say)
-	}
+	doc, root := e.attributes()
+	tell(c.extensions, doc, root, func(v verdict) {
+		v.inExtensions = true
+		say(v)
+	})
+	doc, root = e.data()
+	tell(c.data, doc, root, say)
 }
 
 // candidate is a value, other than an array, that a node may be held against.
@@ -265,20 +283,25 @@ func (e *Event) explain(v verdict) FieldExplanation {
 	case !v.inData || v.at == none:
 		x.Reason = v.list.reasonAbsent("the event has no such field")
 	default:
-		x.At = e.doc.pointerTo(e.root, v.at)
-		if e.doc.values[v.at].kind == kindObject {
+		doc, root, name := e.doc, e.root, dataName
+		if v.inExtensions {
+			doc, root, name = e.extensions, e.extensionRoot, extensionsName
+		}
+		x.At = doc.pointerTo(name, root, v.at)
+		if doc.values[v.at].kind == kindObject {
 			x.Reason = v.list.reasonAbsent("it is an object, and a list matches plain values")
 		} else {
-			x.Value, x.Reason = e.doc.source(v.at), v.list.reason(e.doc.scalar(v.at))
+			x.Value, x.Reason = doc.source(v.at), v.list.reason(doc.scalar(v.at))
 		}
 	}
 	return x
 }
 
-// pointerTo gives the JSON pointer of a value within data, which stands at root.
-func (d *document) pointerTo(root, at int) string {
+// pointerTo gives the JSON pointer of a value within the named field of the event,
+// which stands at root.
+func (d *document) pointerTo(name string, root, at int) string {
 	r := report{}
-	r.enter(dataName)
+	r.enter(name)
 	for place := root; place != at; {
 		i := place + 1
 		n := 0

@@ -11,8 +11,9 @@ type Pattern struct {
 // combination is a pattern without $or: a pattern matches when one of its
 // combinations does.
 type combination struct {
-	envelope []envelopeTest
-	data     *node // nil when the combination does not look at data
+	envelope   []envelopeTest
+	data       *node // nil when the combination does not look at data
+	extensions *node // nor at extensions
 }
 
 // envelopeTest is what a pattern asks of one of the event's own strings.
@@ -69,14 +70,20 @@ func (c *combination) matches(e *Event) bool {
 			return false
 		}
 	}
-	if c.data == nil {
+	return c.extensions.matches(e.attributes) && c.data.matches(e.data)
+}
+
+// matches tells whether a document, which is only asked for when the node looks at
+// it and is nil when the event has none, is what the node asks for.
+func (n *node) matches(of func() (*document, int)) bool {
+	if n == nil {
 		return true
 	}
-	doc, at := e.data()
+	doc, at := of()
 	if doc == nil {
-		return c.data.needed == 0
+		return n.needed == 0
 	}
-	return c.data.finds(doc, at) || c.data.needed == 0 && c.data.lacking(doc, at)
+	return n.finds(doc, at) || n.needed == 0 && n.lacking(doc, at)
 }
 
 // acceptsField is accepts for one of the event's own strings, of which an empty

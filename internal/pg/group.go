@@ -42,8 +42,8 @@ type GroupConfig[T any] struct {
 	Weight func(T) int
 }
 
-// errBusy tells a caller that too many wait already.
-var errBusy = &fault.Error{
+// ErrBusy tells a caller that too many wait already; its item will not be committed.
+var ErrBusy = &fault.Error{
 	Kind: fault.Unavailable, Code: "overloaded", RetryAfter: time.Second,
 	Message: "More requests wait for the database than may; nothing was stored. Try again.",
 }
@@ -68,7 +68,7 @@ func (g *Group[T, R]) Do(ctx context.Context, item T) (R, error) {
 	select {
 	case g.calls <- call[T, R]{item: item, answer: answer}:
 	default:
-		return zero, errBusy
+		return zero, ErrBusy
 	}
 	select {
 	case out := <-answer:

@@ -40,6 +40,12 @@ type Claimed struct {
 	EventSubject *string
 	EventTime    *time.Time
 	EventData    []byte
+
+	EventSenderID    *string
+	EventContentType *string
+	EventDataSchema  *string
+	EventExtensions  *string
+	EventOpaque      *bool // data are not JSON
 }
 
 // claimSQL moves jobs of one queue from ready to running.
@@ -68,7 +74,8 @@ WITH asked AS MATERIALIZED (
     RETURNING job_id, queue, lane, priority, ready_at, attempt, lease, started_at
 )
 SELECT '00000000-0000-0000-0000-000000000000'::uuid, 0::bigint, 0, 0::smallint, now(), now(), '', '', '', '', ''::bytea,
-       NULL::uuid, NULL::uuid, '', 0, 0, '', now(), NULL::uuid, '', NULL, NULL, NULL::timestamptz, NULL::bytea
+       NULL::uuid, NULL::uuid, '', 0, 0, '', now(), NULL::uuid, '', NULL, NULL, NULL::timestamptz, NULL::bytea,
+       NULL, NULL, NULL, NULL, NULL::boolean
 UNION ALL
 ` + claimedColumns + `
 FROM claimed AS c` + claimedJoins
@@ -77,7 +84,9 @@ FROM claimed AS c` + claimedJoins
 const claimedColumns = `
 SELECT c.job_id, c.lease, c.attempt, c.priority, c.ready_at, c.started_at, j.tenant, j.kind, c.queue, c.lane, j.payload,
        j.rule_id, j.endpoint_id, j.ordering_key, j.max_attempts, j.timeout_ms, j.retry, j.created_at, j.event_id, j.event_type,
-       e.source AS event_source, e.subject AS event_subject, e.time AS event_time, e.data AS event_data`
+       e.source AS event_source, e.subject AS event_subject, e.time AS event_time, e.data AS event_data,
+       e.sender_id AS event_sender_id, e.content_type AS event_content_type, e.data_schema AS event_data_schema,
+       e.extensions AS event_extensions, e.opaque AS event_opaque`
 
 const claimedJoins = `
 CROSS JOIN LATERAL (SELECT * FROM signalstack.jobs AS j WHERE j.id = c.job_id LIMIT 1) AS j
@@ -294,7 +303,8 @@ func scanClaimed(rows *sql.Rows, n int) (jobs []Claimed, now time.Time, err erro
 func (j *Claimed) scan(rows *sql.Rows) error {
 	return rows.Scan(&j.ID, &j.Lease, &j.Attempt, &j.Priority, &j.ReadyAt, &j.StartedAt, &j.Tenant, &j.Kind, &j.Queue, &j.Lane, &j.Payload,
 		&j.RuleID, &j.EndpointID, &j.OrderingKey, &j.MaxAttempts, &j.TimeoutMS, &j.Retry, &j.CreatedAt, &j.EventID, &j.EventType,
-		&j.EventSource, &j.EventSubject, &j.EventTime, &j.EventData)
+		&j.EventSource, &j.EventSubject, &j.EventTime, &j.EventData,
+		&j.EventSenderID, &j.EventContentType, &j.EventDataSchema, &j.EventExtensions, &j.EventOpaque)
 }
 
 // look finds lanes that have jobs without our having heard of it.

@@ -14,7 +14,7 @@ import (
 // Limits bound what explaining an event may cost. Zero ones do not.
 type Limits struct {
 	Event int // bytes of an event that is sent to be tried
-	Work  int // weight of the patterns times bytes of data
+	Work  int // weight of the patterns times bytes of data and extensions
 	Text  int // bytes of the fields that are told
 }
 
@@ -57,7 +57,7 @@ type Verdict struct {
 // Explainer explains what patterns make of one event until its limits are used up.
 type Explainer struct {
 	event  *pattern.Event
-	size   int // bytes of data
+	size   int // bytes of data and extensions
 	limits Limits
 	work   int
 	text   int
@@ -65,7 +65,7 @@ type Explainer struct {
 
 // NewExplainer makes an explainer of an event.
 func NewExplainer(env pattern.Envelope, data []byte, limits Limits) *Explainer {
-	return &Explainer{event: pattern.NewEvent(env, data), size: len(data), limits: limits}
+	return &Explainer{event: pattern.NewEvent(env, data), size: len(data) + len(env.Extensions), limits: limits}
 }
 
 // Explain gives false when the pattern would take more work than is left.

@@ -21,6 +21,7 @@ type NewEndpoint struct {
 	Secret      string            `json:"secret,omitempty" doc:"Signs the webhooks: whsec_ and 24 to 64 bytes in base64; made when absent"`
 	EventTypes  []string          `json:"event_types,omitempty" nullable:"false" maxItems:"100" doc:"Types to deliver without a rule: exact ones, payment.* for all that begin with payment., or * for all" example:"[\"payment.*\"]"`
 	Headers     map[string]string `json:"headers,omitempty" doc:"Sent with each webhook; the values are kept like secrets"`
+	Format      string            `json:"format,omitempty" enum:"standard,cloudevents-binary,cloudevents-structured" doc:"What the body is: standard is {type, timestamp, data}, the others are CloudEvents 1.0 in that mode; default: standard"`
 	Enabled     *bool             `json:"enabled,omitempty" doc:"Default true"`
 	Tenant      string            `json:"tenant,omitempty" doc:"Whose the endpoint is; default: the caller's"`
 }
@@ -32,6 +33,7 @@ type EndpointPatch struct {
 	Secret      *string           `json:"secret,omitempty" doc:"Replaces the secret at once"`
 	EventTypes  []string          `json:"event_types,omitempty" nullable:"false" maxItems:"100" doc:"Replaces all types; an empty list ends the subscription"`
 	Headers     map[string]string `json:"headers,omitempty" doc:"Replaces all headers; the value **** keeps the present one"`
+	Format      *string           `json:"format,omitempty" enum:"standard,cloudevents-binary,cloudevents-structured" doc:"What the body is, from the next attempt on"`
 	Enabled     *bool             `json:"enabled,omitempty"`
 }
 
@@ -44,6 +46,7 @@ type Endpoint struct {
 	Secret      string            `json:"secret,omitempty" doc:"Only in the answer that creates the endpoint; keep it"`
 	EventTypes  []string          `json:"event_types" nullable:"false"`
 	Headers     map[string]string `json:"headers" doc:"The names; each value is shown as ****"`
+	Format      string            `json:"format" enum:"standard,cloudevents-binary,cloudevents-structured" doc:"What the body of a webhook is"`
 	Enabled     bool              `json:"enabled"`
 	CreatedAt   time.Time         `json:"created_at"`
 	UpdatedAt   time.Time         `json:"updated_at"`

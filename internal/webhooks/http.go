@@ -1,6 +1,7 @@
 package webhooks
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 
@@ -59,7 +60,7 @@ func (e *Endpoints) create(ctx context.Context, _ *struct{ httpapi.JSONBody }, g
 	t := target{
 		Endpoint: Endpoint{
 			ID: uuid.Must(uuid.NewV7()), Tenant: n.Tenant, URL: n.URL, Description: n.Description,
-			EventTypes: n.EventTypes, Enabled: n.Enabled == nil || *n.Enabled,
+			EventTypes: n.EventTypes, Format: cmp.Or(n.Format, formatStandard), Enabled: n.Enabled == nil || *n.Enabled,
 		},
 		secret: n.Secret, headers: n.Headers,
 	}
@@ -157,6 +158,9 @@ func (p EndpointPatch) apply(t *target) []fault.Detail {
 	}
 	if p.EventTypes != nil {
 		t.EventTypes = p.EventTypes
+	}
+	if p.Format != nil {
+		t.Format = *p.Format
 	}
 	if p.Enabled != nil {
 		t.Enabled = *p.Enabled

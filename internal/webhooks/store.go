@@ -26,12 +26,13 @@ type row struct {
 	Secret      []byte         `db:"secret"`
 	EventTypes  pq.StringArray `db:"event_types"`
 	Headers     []byte         `db:"headers"`
+	Format      string         `db:"format"`
 	Enabled     bool           `db:"enabled"`
 	CreatedAt   time.Time      `db:"created_at"`
 	UpdatedAt   time.Time      `db:"updated_at"`
 }
 
-const columns = `id, tenant, url, description, secret, event_types, headers, enabled, created_at, updated_at`
+const columns = `id, tenant, url, description, secret, event_types, headers, format, enabled, created_at, updated_at`
 
 // target is an endpoint with its secrets in the clear, for those who deliver.
 type target struct {
@@ -48,7 +49,7 @@ func headersContext(id uuid.UUID) string { return "endpoint headers " + id.Strin
 func (r row) open(box *sealed.Box) (target, error) {
 	t := target{Endpoint: Endpoint{
 		ID: r.ID, Tenant: r.Tenant, URL: r.URL, Description: r.Description, EventTypes: r.EventTypes,
-		Enabled: r.Enabled, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, Headers: map[string]string{},
+		Format: r.Format, Enabled: r.Enabled, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, Headers: map[string]string{},
 	}}
 	if t.EventTypes == nil {
 		t.EventTypes = []string{}
@@ -78,7 +79,8 @@ func (t target) seal(box *sealed.Box) (row, error) {
 		return row{}, fmt.Errorf("write headers: %w", err)
 	}
 	return row{
-		ID: t.ID, Tenant: t.Tenant, URL: t.URL, Description: t.Description, EventTypes: t.EventTypes, Enabled: t.Enabled,
+		ID: t.ID, Tenant: t.Tenant, URL: t.URL, Description: t.Description, EventTypes: t.EventTypes,
+		Format: t.Format, Enabled: t.Enabled,
 		Secret: box.Seal([]byte(t.secret), secretContext(t.ID)), Headers: box.Seal(headers, headersContext(t.ID)),
 	}, nil
 }
@@ -89,9 +91,9 @@ func insert(ctx context.Context, q pg.Querier, box *sealed.Box, t target) (targe
 		return target{}, err
 	}
 	err = q.GetContext(ctx, &r, `
-		INSERT INTO signalstack.endpoints (id, tenant, url, description, secret, event_types, headers, enabled, created_at, updated_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, now(), now())
-		RETURNING `+columns, r.ID, r.Tenant, r.URL, r.Description, r.Secret, r.EventTypes, r.Headers, r.Enabled)
+		INSERT INTO signalstack.endpoints (id, tenant, url, description, secret, event_types, headers, format, enabled, created_at, updated_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, now(), now())
+		RETURNING `+columns, r.ID, r.Tenant, r.URL, r.Description, r.Secret, r.EventTypes, r.Headers, r.Format, r.Enabled)
 	if err != nil {
 		return target{}, fmt.Errorf("insert endpoint: %w", err)
 	}
@@ -105,9 +107,9 @@ func update(ctx context.Context, q pg.Querier, box *sealed.Box, t target) (targe
 	}
 	err = q.GetContext(ctx, &r, `
 		UPDATE signalstack.endpoints
-		SET url = $2, description = $3, secret = $4, event_types = $5, headers = $6, enabled = $7, updated_at = now()
+		SET url = $2, description = $3, secret = $4, event_types = $5, headers = $6, format = $7, enabled = $8, updated_at = now()
 		WHERE id = $1
-		RETURNING `+columns, r.ID, r.URL, r.Description, r.Secret, r.EventTypes, r.Headers, r.Enabled)
+		RETURNING `+columns, r.ID, r.URL, r.Description, r.Secret, r.EventTypes, r.Headers, r.Format, r.Enabled)
 	if errors.Is(err, sql.ErrNoRows) {
 		return target{}, fault.Missing("endpoint", t.ID.String())
 	}

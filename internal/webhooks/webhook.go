@@ -1,7 +1,6 @@
 package webhooks
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -77,11 +76,15 @@ func (d *deliverer) run(ctx context.Context, job jobs.Job) (jobs.Result, error) 
 	if err != nil {
 		return jobs.Result{}, err
 	}
-	body, err := bodyOf(job)
+	header := http.Header{}
+	for name, value := range to.headers {
+		header.Set(name, value)
+	}
+	body, err := write(job, to.Format, header)
 	if err != nil {
 		return jobs.Result{}, jobs.Permanent(err)
 	}
-	request, err := sign(to, job.ID.String(), time.Now(), body)
+	request, err := sign(to, job.ID.String(), time.Now(), header, body)
 	if err != nil {
 		return jobs.Result{}, err
 	}
@@ -106,37 +109,9 @@ func (d *deliverer) target(ctx context.Context, job jobs.Job) (target, error) {
 	return to, nil
 }
 
-// bodyOf writes the envelope around the data's own bytes.
-func bodyOf(job jobs.Job) ([]byte, error) {
-	eventType, at, data := "", job.CreatedAt, json.RawMessage(nil)
-	if job.Event != nil {
-		eventType, at, data = job.Event.Type, job.Event.Time, job.Event.Data
-	} else {
-		var p payload
-		if err := json.Unmarshal(job.Payload, &p); err != nil {
-			return nil, fmt.Errorf("read the payload: %w", err)
-		}
-		eventType, data = p.Type, json.RawMessage(p.Data)
-	}
-	if len(data) == 0 {
-		data = json.RawMessage("null")
-	}
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	b.WriteString(`{"type":`)
-	if err := enc.Encode(eventType); err != nil {
-		return nil, fmt.Errorf("write the type: %w", err)
-	}
-	b.Truncate(b.Len() - 1) // the line feed of Encode
-	b.WriteString(`,"timestamp":"` + at.UTC().Format(time.RFC3339Nano) + `","data":`)
-	b.Write(data)
-	b.WriteByte('}')
-	return b.Bytes(), nil
-}
-
-// sign makes the request of an attempt at a time.
-func sign(to target, id string, at time.Time, body []byte) (outbound.Request, error) {
+// sign makes the request of an attempt at a time. The header has all but what signing
+// adds.
+func sign(to target, id string, at time.Time, header http.Header, body []byte) (outbound.Request, error) {
 	signer, err := standardwebhooks.NewWebhook(to.secret)
 	if err != nil {
 		return outbound.Request{}, errors.New("read the endpoint's secret") // the cause may show it
@@ -145,13 +120,10 @@ func sign(to target, id string, at time.Time, body []byte) (outbound.Request, er
 	if err != nil {
 		return outbound.Request{}, fmt.Errorf("sign: %w", err)
 	}
-	header := http.Header{}
 	secret := []string{standardwebhooks.HeaderWebhookSignature}
-	for name, value := range to.headers {
-		header.Set(name, value)
+	for name := range to.headers {
 		secret = append(secret, name)
 	}
-	header.Set("Content-Type", "application/json")
 	header.Set(standardwebhooks.HeaderWebhookID, id)
 	header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(at.Unix(), 10))
 	header.Set(standardwebhooks.HeaderWebhookSignature, signature)
