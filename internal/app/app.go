@@ -84,7 +84,7 @@ func open(opt Options) (*App, error) {
 	if err != nil {
 		return nil, errors.Join(err, a.closePools())
 	}
-	a.endpoints = &webhooks.Endpoints{DB: a.db, Box: box, Guard: guard}
+	a.endpoints = &webhooks.Endpoints{DB: a.db, Box: box, Guard: guard, Log: a.log, DisableAfter: opt.Config.DisableAfter}
 	if a.kinds, err = a.newKinds(guard); err != nil {
 		return nil, errors.Join(err, a.closePools())
 	}

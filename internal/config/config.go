@@ -32,6 +32,7 @@ type Config struct {
 	RetentionSucceeded time.Duration `env:"SIGNALSTACK_RETENTION_SUCCEEDED" envDefault:"168h" cmd:"work all" help:"how long succeeded jobs are kept; 0 for ever"`
 	RetentionFailed    time.Duration `env:"SIGNALSTACK_RETENTION_FAILED" envDefault:"720h" cmd:"work all" help:"how long failed and canceled jobs are kept; 0 for ever"`
 	RetentionEvents    time.Duration `env:"SIGNALSTACK_RETENTION_EVENTS" envDefault:"720h" cmd:"work all" help:"how long events are kept at least; 0 for ever"`
+	DisableAfter       time.Duration `env:"SIGNALSTACK_DISABLE_AFTER" envDefault:"120h" cmd:"work all" help:"how long an endpoint may fail without one success before it is disabled; 0 for never"`
 	RetentionQueues    Retentions    `env:"SIGNALSTACK_RETENTION_QUEUES" cmd:"work all" help:"queues whose jobs are kept for a time of their own, succeeded/failed, as in bulk=24h/72h"`
 	AllowNetworks      List          `env:"SIGNALSTACK_ALLOW_NETWORKS" cmd:"serve work all" help:"CIDRs and hosts that jobs may reach although they are private"`
 	SMTPURL            string        `env:"SIGNALSTACK_SMTP_URL" cmd:"work all serve" secret:"true" help:"mail server, smtp://user:password@host:587 (?tls=none for one without TLS)"`
@@ -205,6 +206,9 @@ func (c *Config) check(unread map[string]bool) []error {
 	}
 	if c.ShutdownGrace < 0 {
 		wrong("SIGNALSTACK_SHUTDOWN_GRACE", "must not be negative")
+	}
+	if c.DisableAfter != 0 && c.DisableAfter < time.Hour {
+		wrong("SIGNALSTACK_DISABLE_AFTER", "must be 0, for never, or at least 1h")
 	}
 	if c.IdempotencyTTL < time.Minute {
 		wrong("SIGNALSTACK_IDEMPOTENCY_TTL", "must be at least 1m")

@@ -25,6 +25,9 @@ import (
 // errTimeout ends an attempt that takes longer than its job may.
 var errTimeout = errors.New("the attempt took longer than the job's timeout")
 
+// ErrTimeout marks the error of an attempt that took longer than its kind lets it.
+var ErrTimeout = errors.New("the attempt took too long")
+
 // attempt runs a claimed job once, says how it ended, and settles it. It gives the next
 // job of the ordering key where takeNext lets it, and there is one.
 func (r *Runner) attempt(c *queue.Claimed, takeNext func(*queue.Claimed) bool, ended func(*queue.Claimed, queue.State, time.Duration)) *queue.Claimed {
@@ -90,10 +93,17 @@ func runSafely(ctx context.Context, kind Kind, job Job) (result Result, err erro
 	return kind.Run(ctx, job)
 }
 
+// Interrupted says whether the context of an attempt has ended for a reason that is not
+// the attempt's: it was canceled, its lease was lost, or the worker stops.
+func Interrupted(ctx context.Context) bool {
+	cause := context.Cause(ctx)
+	return errors.Is(cause, errLeaseLost) || errors.Is(cause, errCut) || errors.Is(cause, errCanceled)
+}
+
 func jobOf(c *queue.Claimed) Job {
 	job := Job{
 		ID: c.ID, Tenant: c.Tenant, Kind: c.Kind, Queue: c.Queue, Attempt: c.Attempt, MaxAttempts: c.MaxAttempts,
-		Payload: c.Payload, RuleID: c.RuleID, EndpointID: c.EndpointID, CreatedAt: c.CreatedAt,
+		Timeout: time.Duration(c.TimeoutMS) * time.Millisecond, Payload: c.Payload, RuleID: c.RuleID, EndpointID: c.EndpointID, CreatedAt: c.CreatedAt,
 	}
 	if c.EventID.Valid && c.EventTime != nil {
 		also := cloudevents.Attributes{
@@ -144,6 +154,8 @@ func (s *settlement) judge(ctx context.Context, kind Kind, err error) {
 		s.Outcome, s.Error = queue.OutcomePanic, errorText(panicked.Error())
 	case errors.Is(cause, errTimeout):
 		s.Outcome, s.Error = queue.OutcomeTimeout, errorText(errTimeout.Error()+": "+err.Error())
+	case errors.Is(err, ErrTimeout):
+		s.Outcome, s.Error = queue.OutcomeTimeout, errorText(err.Error())
 	case isThrottled(err) && s.job.Lease-int64(s.job.Attempt) < MaxSpared:
 		s.State, s.Outcome, s.Error, s.Delay = queue.Retrying, queue.OutcomeThrottled, errorText(err.Error()), AskedDelay(err)
 		return
@@ -196,10 +208,13 @@ func policyOf(c *queue.Claimed, kind Kind) Policy {
 // maxErrorText bounds the error kept with an attempt, in bytes.
 const maxErrorText = 8 << 10
 
-// errorText makes an error fit for a text column: bounded, UTF-8 and without NUL.
-func errorText(s string) string {
-	if len(s) > maxErrorText {
-		s = s[:maxErrorText]
+// errorText makes an error fit for a text column.
+func errorText(s string) string { return ErrorText(s, maxErrorText) }
+
+// ErrorText makes a text fit for a column: at most so many bytes, UTF-8 and without NUL.
+func ErrorText(s string, most int) string {
+	if len(s) > most {
+		s = s[:most]
 	}
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }

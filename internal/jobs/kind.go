@@ -52,6 +52,7 @@ type Job struct {
 	Queue       string
 	Attempt     int // from 1
 	MaxAttempts int
+	Timeout     time.Duration   // of one attempt, after which ctx ends
 	Payload     json.RawMessage // nil when the job has none
 	Event       *Event          // the event that made the job, if one did
 	RuleID      uuid.NullUUID

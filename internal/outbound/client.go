@@ -69,6 +69,7 @@ type Request struct {
 // Response is what came back, cut to what is put on record.
 type Response struct {
 	Status     int
+	Header     http.Header
 	RetryAfter time.Duration // what the receiver asked for; 0: nothing
 }
 
@@ -103,7 +104,7 @@ func (c *Client) Do(ctx context.Context, r Request) (Response, *jobs.Exchange, e
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		exchange.RequestBody = beginning(r.Body)
 	}
-	return Response{Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header.Get("Retry-After"), time.Now())}, exchange, nil
+	return Response{Status: resp.StatusCode, Header: resp.Header, RetryAfter: retryAfter(resp.Header.Get("Retry-After"), time.Now())}, exchange, nil
 }
 
 // beginning gives the first bytes of a body, for the record.

@@ -52,10 +52,13 @@ func (j *NewJob) Lane() string {
 	case j.LimitKey != "":
 		return LaneOf(j.Tenant, j.LimitKey)
 	case j.EndpointID.Valid:
-		return j.Tenant + "/" + j.EndpointID.UUID.String()
+		return EndpointLane(j.Tenant, j.EndpointID.UUID)
 	}
 	return j.Tenant
 }
+
+// EndpointLane names the lane of a tenant's endpoint.
+func EndpointLane(tenant string, id uuid.UUID) string { return tenant + "/" + id.String() }
 
 // LaneOf names the lane of a tenant's limit key. No tenant's name has a / or #, so
 // no lane of one is that of another.

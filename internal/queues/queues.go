@@ -27,8 +27,8 @@ const (
 	maxPeriod = 24 * time.Hour
 )
 
-// Validate gives the mistakes that the schema does not know.
-func (r *Rate) check(pointer string) []fault.Detail {
+// Check gives the mistakes that the schema does not know; nil is no rate and has none.
+func (r *Rate) Check(pointer string) []fault.Detail {
 	if r == nil {
 		return nil
 	}
@@ -39,8 +39,8 @@ func (r *Rate) check(pointer string) []fault.Detail {
 	return nil
 }
 
-// apply writes a rate into a control; nil is none.
-func (r *Rate) apply(c *queue.Control) {
+// Apply writes a rate into a control; nil is none.
+func (r *Rate) Apply(c *queue.Control) {
 	c.Rate, c.PeriodMS, c.Burst = nil, nil, nil
 	if r == nil {
 		return
@@ -81,7 +81,7 @@ type QueuePatch struct {
 
 // Validate gives the mistakes that the schema does not know.
 func (p QueuePatch) Validate() []fault.Detail {
-	mistakes := p.Rate.check("/rate")
+	mistakes := p.Rate.Check("/rate")
 	if p.NoRate && p.Rate != nil {
 		mistakes = append(mistakes, fault.Detail{Pointer: "/no_rate", Detail: "must not stand beside rate; send one of them"})
 	}
@@ -98,7 +98,7 @@ func (p QueuePatch) apply(c *queue.Control) {
 		}
 	}
 	if p.Rate != nil || p.NoRate {
-		p.Rate.apply(c)
+		p.Rate.Apply(c)
 	}
 }
 
@@ -121,7 +121,7 @@ func (l Limit) Validate() []fault.Detail {
 	if l.EndpointID != "" && l.LimitKey != "" {
 		mistakes = append(mistakes, fault.Detail{Pointer: "/limit_key", Detail: "must not stand beside endpoint_id; a job is in one lane only"})
 	}
-	return append(mistakes, l.Rate.check("/rate")...)
+	return append(mistakes, l.Rate.Check("/rate")...)
 }
 
 func (l Limit) lane() string {
@@ -136,7 +136,7 @@ func (l Limit) lane() string {
 
 func (l Limit) control() queue.Control {
 	c := queue.Control{Queue: l.Queue, Lane: l.lane(), MaxRunning: l.MaxRunning, Weight: max(1, l.Weight)}
-	l.Rate.apply(&c)
+	l.Rate.Apply(&c)
 	return c
 }
 

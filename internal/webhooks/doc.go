@@ -7,13 +7,34 @@
 //     that are sent.
 //   - webhook-id is the job's id and the same on every attempt, so a receiver can
 //     tell a repetition; webhook-timestamp is that of the attempt.
-//   - 2xx is success and nothing else is. Redirects are failures. 410 gives up at
-//     once; every other refusal is tried again by the job's retry policy, as a
-//     receiver that is being mended answers anything. Retry-After is obeyed.
+//   - 2xx is success and nothing else is. Redirects are failures. 410 and the answer
+//     "webhook-delivery: disable" disable the endpoint, "abort-message" gives one
+//     message up; every other refusal is tried again by the endpoint's policy, as a
+//     receiver that is being mended answers anything. 429 and 503 with Retry-After are
+//     obeyed and cost no attempt, a number of times.
 //   - A secret is shown once, in the answer that creates it, and sealed at rest.
 //     The values of an endpoint's headers, which may be credentials, are sealed as
-//     well and never shown.
+//     well and never shown. During a rotation all secrets that have their time sign.
 //   - An endpoint is read anew for each attempt: a change holds from its answer on.
 //
 // An endpoint with event_types subscribes to them and needs no rule.
+//
+// # Isolation
+//
+// The jobs of an endpoint stand in a lane of their own. What keeps a broken endpoint
+// from the others is one truth in the database, its lane's control:
+//
+//   - Limits of rate and of attempts in flight hold in all queues and workers together.
+//   - The circuit breaker closes the lane after breakAfter attempts in a row that could
+//     not reach the receiver: nobody claims from it, so its backlog takes no slot and
+//     burns no attempt. When the time is over one attempt at a time probes; a success
+//     opens the lane, a failure closes it for twice as long.
+//   - Until it opens, a worker's window (jobs/window.go) gives a receiver that hangs a
+//     part of the slots only.
+//
+// A row of endpoint_health exists only while an endpoint fails: what goes well writes
+// nothing. One that fails for days without a success is disabled, with warnings before.
+// All of that is told as events of the source urn:signalstack, which rules may mail or
+// post: endpoint.failing, endpoint.recovered, endpoint.disabled, delivery.exhausted.
+// Subscriptions to all types do not cover them.
 package webhooks

@@ -1,8 +1,6 @@
 package webhooks
 
 import (
-	"crypto/rand"
-	"encoding/base64"
 	"fmt"
 	"strings"
 	"time"
@@ -18,23 +16,26 @@ import (
 type NewEndpoint struct {
 	URL         string            `json:"url" minLength:"1" doc:"Where webhooks go, http or https" example:"https://example.com/hooks"`
 	Description string            `json:"description,omitempty" doc:"For people"`
-	Secret      string            `json:"secret,omitempty" doc:"Signs the webhooks: whsec_ and 24 to 64 bytes in base64; made when absent"`
+	Secret      string            `json:"secret,omitempty" doc:"Signs the webhooks: whsec_ and 24 to 64 bytes in base64, or whsk_ and an ed25519 private key; made when absent"`
+	Scheme      string            `json:"signature_scheme,omitempty" enum:"v1,v1a" doc:"What secret is made: v1, one that the receiver knows (default), or v1a, an ed25519 key pair of which it knows public_key"`
 	EventTypes  []string          `json:"event_types,omitempty" nullable:"false" maxItems:"100" doc:"Types to deliver without a rule: exact ones, payment.* for all that begin with payment., or * for all" example:"[\"payment.*\"]"`
 	Headers     map[string]string `json:"headers,omitempty" doc:"Sent with each webhook; the values are kept like secrets"`
-	Format      string            `json:"format,omitempty" enum:"standard,cloudevents-binary,cloudevents-structured" doc:"What the body is: standard is {type, timestamp, data}, the others are CloudEvents 1.0 in that mode; default: standard"`
-	Enabled     *bool             `json:"enabled,omitempty" doc:"Default true"`
-	Tenant      string            `json:"tenant,omitempty" doc:"Whose the endpoint is; default: the caller's"`
+	Delivery
+	Format  string `json:"format,omitempty" enum:"standard,cloudevents-binary,cloudevents-structured" doc:"What the body is: standard is {type, timestamp, data}, the others are CloudEvents 1.0 in that mode; default: standard"`
+	Enabled *bool  `json:"enabled,omitempty" doc:"Default true"`
+	Tenant  string `json:"tenant,omitempty" doc:"Whose the endpoint is; default: the caller's"`
 }
 
 // EndpointPatch changes the fields that it has.
 type EndpointPatch struct {
 	URL         *string           `json:"url,omitempty" minLength:"1"`
 	Description *string           `json:"description,omitempty"`
-	Secret      *string           `json:"secret,omitempty" doc:"Replaces the secret at once"`
+	Secret      *string           `json:"secret,omitempty" doc:"Replaces the secret at once, and those before it; POST /endpoints/{id}/secret/rotate lets both sign for a time"`
 	EventTypes  []string          `json:"event_types,omitempty" nullable:"false" maxItems:"100" doc:"Replaces all types; an empty list ends the subscription"`
 	Headers     map[string]string `json:"headers,omitempty" doc:"Replaces all headers; the value **** keeps the present one"`
-	Format      *string           `json:"format,omitempty" enum:"standard,cloudevents-binary,cloudevents-structured" doc:"What the body is, from the next attempt on"`
-	Enabled     *bool             `json:"enabled,omitempty"`
+	DeliveryPatch
+	Format  *string `json:"format,omitempty" enum:"standard,cloudevents-binary,cloudevents-structured" doc:"What the body is, from the next attempt on"`
+	Enabled *bool   `json:"enabled,omitempty" doc:"true also forgets that the endpoint failed"`
 }
 
 // Endpoint is an endpoint as it is shown.
@@ -43,13 +44,27 @@ type Endpoint struct {
 	Tenant      string            `json:"tenant"`
 	URL         string            `json:"url"`
 	Description string            `json:"description,omitempty"`
-	Secret      string            `json:"secret,omitempty" doc:"Only in the answer that creates the endpoint; keep it"`
+	Secret      string            `json:"secret,omitempty" doc:"Only in the answer that makes it; keep it"`
+	Scheme      string            `json:"signature_scheme" enum:"v1,v1a"`
+	PublicKey   string            `json:"public_key,omitempty" doc:"Of scheme v1a: what the receiver checks signatures with"`
+	OldSecrets  []OldSecret       `json:"old_secrets,omitempty" doc:"Secrets before this one that still sign beside it"`
 	EventTypes  []string          `json:"event_types" nullable:"false"`
 	Headers     map[string]string `json:"headers" doc:"The names; each value is shown as ****"`
-	Format      string            `json:"format" enum:"standard,cloudevents-binary,cloudevents-structured" doc:"What the body of a webhook is"`
-	Enabled     bool              `json:"enabled"`
-	CreatedAt   time.Time         `json:"created_at"`
-	UpdatedAt   time.Time         `json:"updated_at"`
+	Delivery
+	Format         string         `json:"format" enum:"standard,cloudevents-binary,cloudevents-structured" doc:"What the body of a webhook is"`
+	Enabled        bool           `json:"enabled"`
+	DisabledReason string         `json:"disabled_reason,omitempty" doc:"Why it was disabled, when that was not asked for"`
+	DisabledAt     *time.Time     `json:"disabled_at,omitempty"`
+	Health         EndpointHealth `json:"health"`
+	CreatedAt      time.Time      `json:"created_at"`
+	UpdatedAt      time.Time      `json:"updated_at"`
+}
+
+// OldSecret is what is shown of a secret that still signs.
+type OldSecret struct {
+	Scheme    string    `json:"signature_scheme" enum:"v1,v1a"`
+	PublicKey string    `json:"public_key,omitempty"`
+	Until     time.Time `json:"until" doc:"When it ceases to sign"`
 }
 
 // hidden stands for the value of a header.
@@ -58,9 +73,8 @@ const hidden = "****"
 // Validate gives the mistakes that need neither the guard nor the database.
 func (n NewEndpoint) Validate() []fault.Detail {
 	mistakes := append(httpapi.CheckText("/description", n.Description, 500), httpapi.CheckName("/tenant", n.Tenant)...)
-	if n.Secret != "" {
-		mistakes = append(mistakes, checkSecret(n.Secret)...)
-	}
+	mistakes = append(mistakes, n.Delivery.Validate()...)
+	mistakes = append(mistakes, checkNewSecret(n.Secret, n.Scheme)...)
 	mistakes = append(mistakes, checkTypes(n.EventTypes)...)
 	mistakes = append(mistakes, checkHeaders(n.Headers)...)
 	for name, value := range n.Headers {
@@ -80,36 +94,13 @@ func (p EndpointPatch) Validate() []fault.Detail {
 	if p.Secret != nil {
 		mistakes = append(mistakes, checkSecret(*p.Secret)...)
 	}
+	mistakes = append(mistakes, p.DeliveryPatch.Validate()...)
 	mistakes = append(mistakes, checkTypes(p.EventTypes)...)
 	return append(mistakes, checkHeaders(p.Headers)...)
 }
 
 func checkHeaders(headers map[string]string) []fault.Detail {
 	return outbound.CheckHeaders("/headers", headers, "Content-Type", "User-Agent", "Webhook-*")
-}
-
-// Sizes of a secret (Standard Webhooks, "Signature scheme").
-const (
-	secretPrefix   = "whsec_"
-	minSecretBytes = 24
-	maxSecretBytes = 64
-	newSecretBytes = 32
-)
-
-func checkSecret(secret string) []fault.Detail {
-	text, ok := strings.CutPrefix(secret, secretPrefix)
-	key, err := base64.StdEncoding.DecodeString(text)
-	if !ok || err != nil || len(key) < minSecretBytes || len(key) > maxSecretBytes {
-		return []fault.Detail{{Pointer: "/secret", Detail: fmt.Sprintf(
-			"must be %s and %d to %d random bytes in base64, or absent to have one made", secretPrefix, minSecretBytes, maxSecretBytes)}}
-	}
-	return nil
-}
-
-func newSecret() string {
-	key := make([]byte, newSecretBytes)
-	_, _ = rand.Read(key) // never fails (crypto/rand)
-	return secretPrefix + base64.StdEncoding.EncodeToString(key)
 }
 
 // everything is the subscription to all types; wildcard ends one to a part of them.

@@ -3,7 +3,9 @@ package webhooks
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jmoiron/sqlx"
@@ -20,6 +22,10 @@ type Endpoints struct {
 	DB    *pg.DB
 	Box   *sealed.Box
 	Guard *outbound.Guard
+	Log   *slog.Logger
+	// DisableAfter is how long an endpoint may fail without a success before it is
+	// disabled; 0: for ever.
+	DisableAfter time.Duration
 }
 
 // Routes lists the operations on endpoints.
@@ -39,6 +45,14 @@ func (e *Endpoints) Routes(api *httpapi.API) {
 		OperationID: "update-endpoint", Method: http.MethodPatch, Path: "/endpoints/{id}", Tags: []string{"endpoints"},
 		Summary: "Change some fields of an endpoint", Description: "Fields that are absent stay as they are. The change holds from the next attempt on.",
 	}, httpapi.OneLoose[EndpointPatch](), e.update)
+	httpapi.RegisterBody(api, httpapi.Operation{
+		OperationID: "rotate-endpoint-secret", Method: http.MethodPost, Path: "/endpoints/{id}/secret/rotate", DefaultStatus: http.StatusOK, Tags: []string{"endpoints"},
+		Summary: "Replace the secret of an endpoint", Description: "For the time of the overlap both secrets sign, so that the receiver can change over. The answer has the new secret, this once.",
+	}, httpapi.OneLoose[rotation](), e.rotate)
+	httpapi.Register(api, httpapi.Operation{
+		OperationID: "enable-endpoint", Method: http.MethodPost, Path: "/endpoints/{id}/enable", DefaultStatus: http.StatusOK, Tags: []string{"endpoints"},
+		Summary: "Enable an endpoint", Description: "What was known of its failures is forgotten, and what waits for it goes on at once.",
+	}, e.enable)
 	httpapi.Register(api, httpapi.Operation{
 		OperationID: "delete-endpoint", Method: http.MethodDelete, Path: "/endpoints/{id}", DefaultStatus: http.StatusNoContent, Tags: []string{"endpoints"},
 		Summary: "Delete an endpoint", Description: "Jobs that wait for it fail at their next attempt.",
@@ -60,7 +74,7 @@ func (e *Endpoints) create(ctx context.Context, _ *struct{ httpapi.JSONBody }, g
 	t := target{
 		Endpoint: Endpoint{
 			ID: uuid.Must(uuid.NewV7()), Tenant: n.Tenant, URL: n.URL, Description: n.Description,
-			EventTypes: n.EventTypes, Format: cmp.Or(n.Format, formatStandard), Enabled: n.Enabled == nil || *n.Enabled,
+			Delivery: n.Delivery, EventTypes: n.EventTypes, Format: cmp.Or(n.Format, formatStandard), Enabled: n.Enabled == nil || *n.Enabled,
 		},
 		secret: n.Secret, headers: n.Headers,
 	}
@@ -68,17 +82,64 @@ func (e *Endpoints) create(ctx context.Context, _ *struct{ httpapi.JSONBody }, g
 		t.Tenant = httpapi.Tenant(ctx)
 	}
 	if t.secret == "" {
-		t.secret = newSecret()
+		t.secret = newSecret(n.Scheme)
 	}
 	if t.EventTypes == nil {
 		t.EventTypes = []string{}
 	}
-	stored, err := insert(ctx, e.DB, e.Box, t)
+	out := &endpointOut{}
+	err := pg.InTx(ctx, e.DB, func(tx *sqlx.Tx) error {
+		stored, err := insert(ctx, tx, e.Box, t)
+		out.Body = stored.Endpoint
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	stored.Secret = t.secret
-	return &endpointOut{Body: stored.Endpoint}, nil
+	out.Body.Secret = t.secret
+	return out, nil
+}
+
+type rotation struct {
+	Secret  string `json:"secret,omitempty" doc:"As in POST /endpoints; made when absent"`
+	Scheme  string `json:"signature_scheme,omitempty" enum:"v1,v1a" doc:"As in POST /endpoints; default: as before"`
+	Overlap string `json:"overlap,omitempty" doc:"How long the secret before signs as well, from 0s to 168h; default 24h" example:"24h"`
+}
+
+// Bounds of the time for which two secrets sign.
+const (
+	defaultOverlap = 24 * time.Hour
+	maxOverlap     = 7 * 24 * time.Hour
+)
+
+// Validate gives the mistakes that the schema does not know.
+func (r rotation) Validate() []fault.Detail {
+	return append(checkNewSecret(r.Secret, r.Scheme), checkDuration("/overlap", r.Overlap, 0, maxOverlap)...)
+}
+
+func (e *Endpoints) rotate(ctx context.Context, in *updateIn, given httpapi.Item[rotation]) (*endpointOut, error) {
+	if err := given.Err(); err != nil {
+		return nil, err
+	}
+	overlap, secret := defaultOverlap, given.Value.Secret
+	if d, err := time.ParseDuration(given.Value.Overlap); err == nil {
+		overlap = d
+	}
+	return e.change(ctx, in.ID, func(t *target) error {
+		if secret == "" {
+			secret = newSecret(cmp.Or(given.Value.Scheme, schemeOf(t.secret)))
+		}
+		err := t.rotate(secret, t.now, overlap)
+		t.Secret = secret
+		return err
+	})
+}
+
+func (e *Endpoints) enable(ctx context.Context, in *byID) (*endpointOut, error) {
+	return e.change(ctx, in.ID, func(t *target) error {
+		t.enable(true)
+		return nil
+	})
 }
 
 type listIn struct {
@@ -118,12 +179,21 @@ type updateIn struct {
 }
 
 func (e *Endpoints) update(ctx context.Context, in *updateIn, given httpapi.Item[EndpointPatch]) (*endpointOut, error) {
-	id, err := httpapi.ParseID(in.ID)
-	if err != nil {
-		return nil, err
-	}
 	if url := given.Value.URL; url != nil {
 		given.Add(e.Guard.Check("/url", *url)...)
+	}
+	return e.change(ctx, in.ID, func(t *target) error {
+		given.Add(given.Value.apply(t)...)
+		return given.Err()
+	})
+}
+
+// change changes an endpoint under its lock. A secret that is set to be shown is in the
+// answer.
+func (e *Endpoints) change(ctx context.Context, text string, change func(*target) error) (*endpointOut, error) {
+	id, err := httpapi.ParseID(text)
+	if err != nil {
+		return nil, err
 	}
 	out := &endpointOut{}
 	err = pg.InTx(ctx, e.DB, func(tx *sqlx.Tx) error {
@@ -131,18 +201,28 @@ func (e *Endpoints) update(ctx context.Context, in *updateIn, given httpapi.Item
 		if err != nil {
 			return err
 		}
-		given.Add(given.Value.apply(&t)...)
-		if err := given.Err(); err != nil {
+		if err := change(&t); err != nil {
 			return err
 		}
-		t, err = update(ctx, tx, e.Box, t)
-		out.Body = t.Endpoint
+		if t.anew {
+			if err := forget(ctx, tx, t); err != nil {
+				return err
+			}
+			t.Health = EndpointHealth{State: healthy}
+		}
+		stored, err := update(ctx, tx, e.Box, t)
+		out.Body, out.Body.Secret = stored.Endpoint, t.Secret
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return out, nil
+}
+
+// enable lets webhooks go to the endpoint, as if it had never failed, or ends that.
+func (t *target) enable(on bool) {
+	t.Enabled, t.DisabledReason, t.DisabledAt, t.anew = on, "", nil, on
 }
 
 // apply changes an endpoint. Its mistakes are headers that have no value to keep.
@@ -154,8 +234,9 @@ func (p EndpointPatch) apply(t *target) []fault.Detail {
 		t.Description = *p.Description
 	}
 	if p.Secret != nil {
-		t.secret = *p.Secret
+		t.secret, t.old = *p.Secret, nil
 	}
+	p.DeliveryPatch.apply(&t.Delivery)
 	if p.EventTypes != nil {
 		t.EventTypes = p.EventTypes
 	}
@@ -163,7 +244,7 @@ func (p EndpointPatch) apply(t *target) []fault.Detail {
 		t.Format = *p.Format
 	}
 	if p.Enabled != nil {
-		t.Enabled = *p.Enabled
+		t.enable(*p.Enabled)
 	}
 	if p.Headers == nil {
 		return nil
@@ -189,5 +270,5 @@ func (e *Endpoints) remove(ctx context.Context, in *byID) (*struct{}, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, remove(ctx, e.DB, id)
+	return nil, pg.InTx(ctx, e.DB, func(tx *sqlx.Tx) error { return remove(ctx, tx, id) })
 }

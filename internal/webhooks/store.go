@@ -14,6 +14,7 @@ import (
 
 	"github.com/signalstack/signalstack/internal/fault"
 	"github.com/signalstack/signalstack/internal/pg"
+	"github.com/signalstack/signalstack/internal/queue"
 	"github.com/signalstack/signalstack/internal/sealed"
 )
 
@@ -30,46 +31,88 @@ type row struct {
 	Enabled     bool           `db:"enabled"`
 	CreatedAt   time.Time      `db:"created_at"`
 	UpdatedAt   time.Time      `db:"updated_at"`
+
+	OldSecrets     []byte     `db:"old_secrets"`
+	Delivery       string     `db:"delivery"`
+	DisabledReason string     `db:"disabled_reason"`
+	DisabledAt     *time.Time `db:"disabled_at"`
+	Now            time.Time  `db:"now"`
 }
 
-const columns = `id, tenant, url, description, secret, event_types, headers, format, enabled, created_at, updated_at`
+const columns = `id, tenant, url, description, secret, old_secrets, event_types, headers, delivery, format, enabled, disabled_reason, disabled_at, created_at, updated_at, now() AS now`
+
+// qualified are the columns of endpoints e beside other tables.
+const qualified = `e.id, e.tenant, e.url, e.description, e.secret, e.old_secrets, e.event_types, e.headers, e.delivery, e.format, e.enabled, e.disabled_reason, e.disabled_at,
+	e.created_at, e.updated_at, now() AS now`
 
 // target is an endpoint with its secrets in the clear, for those who deliver.
 type target struct {
 	Endpoint
 	secret  string
+	old     []oldSecret
 	headers map[string]string
+	now     time.Time // the database's, when it was read
+	anew    bool      // what is known of its failures is to be forgotten
 }
+
+// lane is where the endpoint's jobs wait.
+func (t target) lane() string { return queue.EndpointLane(t.Tenant, t.ID) }
 
 // Sealed values are bound to their row and column, so that one copied elsewhere
 // does not open.
 func secretContext(id uuid.UUID) string  { return "endpoint secret " + id.String() }
 func headersContext(id uuid.UUID) string { return "endpoint headers " + id.String() }
+func oldContext(id uuid.UUID) string     { return "endpoint old secrets " + id.String() }
 
 func (r row) open(box *sealed.Box) (target, error) {
-	t := target{Endpoint: Endpoint{
-		ID: r.ID, Tenant: r.Tenant, URL: r.URL, Description: r.Description, EventTypes: r.EventTypes,
-		Format: r.Format, Enabled: r.Enabled, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, Headers: map[string]string{},
+	t := target{now: r.Now, Endpoint: Endpoint{
+		ID: r.ID, Tenant: r.Tenant, URL: r.URL, Description: r.Description, EventTypes: r.EventTypes, Format: r.Format, Enabled: r.Enabled,
+		DisabledReason: r.DisabledReason, DisabledAt: r.DisabledAt, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
+		Headers: map[string]string{}, Health: EndpointHealth{State: healthy},
 	}}
 	if t.EventTypes == nil {
 		t.EventTypes = []string{}
+	}
+	if err := json.Unmarshal([]byte(r.Delivery), &t.Delivery); err != nil {
+		return target{}, fmt.Errorf("read how endpoint %s is delivered to: %w", r.ID, err)
 	}
 	secret, err := box.Open(r.Secret, secretContext(r.ID))
 	if err != nil {
 		return target{}, fmt.Errorf("open the secret of endpoint %s: %w", r.ID, err)
 	}
 	t.secret = string(secret)
-	headers, err := box.Open(r.Headers, headersContext(r.ID))
-	if err != nil {
+	if err := unseal(box, r.Headers, headersContext(r.ID), &t.headers); err != nil {
 		return target{}, fmt.Errorf("open the headers of endpoint %s: %w", r.ID, err)
 	}
-	if err := json.Unmarshal(headers, &t.headers); err != nil {
-		return target{}, fmt.Errorf("read the headers of endpoint %s: %w", r.ID, err)
+	if r.OldSecrets != nil {
+		if err := unseal(box, r.OldSecrets, oldContext(r.ID), &t.old); err != nil {
+			return target{}, fmt.Errorf("open the old secrets of endpoint %s: %w", r.ID, err)
+		}
+	}
+	t.show()
+	return t, nil
+}
+
+// show sets what is shown of secrets.
+func (t *target) show() {
+	t.Scheme, t.PublicKey, t.OldSecrets = schemeOf(t.secret), publicKey(t.secret), nil
+	for _, o := range t.old {
+		if t.now.Before(o.Until) {
+			t.OldSecrets = append(t.OldSecrets, OldSecret{Scheme: schemeOf(o.Secret), PublicKey: publicKey(o.Secret), Until: o.Until.UTC()})
+		}
 	}
 	for name := range t.headers {
 		t.Headers[name] = hidden
 	}
-	return t, nil
+}
+
+// unseal reads sealed JSON.
+func unseal(box *sealed.Box, kept []byte, context string, into any) error {
+	plain, err := box.Open(kept, context)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(plain, into)
 }
 
 // seal makes the row of a target.
@@ -78,55 +121,139 @@ func (t target) seal(box *sealed.Box) (row, error) {
 	if err != nil {
 		return row{}, fmt.Errorf("write headers: %w", err)
 	}
-	return row{
-		ID: t.ID, Tenant: t.Tenant, URL: t.URL, Description: t.Description, EventTypes: t.EventTypes,
-		Format: t.Format, Enabled: t.Enabled,
+	delivery, err := json.Marshal(t.Delivery)
+	if err != nil {
+		return row{}, fmt.Errorf("write how it is delivered to: %w", err)
+	}
+	r := row{
+		ID: t.ID, Tenant: t.Tenant, URL: t.URL, Description: t.Description, EventTypes: t.EventTypes, Delivery: string(delivery),
+		Format: t.Format, Enabled: t.Enabled, DisabledReason: t.DisabledReason, DisabledAt: t.DisabledAt,
 		Secret: box.Seal([]byte(t.secret), secretContext(t.ID)), Headers: box.Seal(headers, headersContext(t.ID)),
-	}, nil
+	}
+	if len(t.old) > 0 {
+		old, err := json.Marshal(t.old) //nolint:gosec // sealed at once
+		if err != nil {
+			return row{}, fmt.Errorf("write old secrets: %w", err)
+		}
+		r.OldSecrets = box.Seal(old, oldContext(t.ID))
+	}
+	return r, nil
 }
 
-func insert(ctx context.Context, q pg.Querier, box *sealed.Box, t target) (target, error) {
+// insert stores an endpoint with the limits of its lane, in the caller's transaction.
+func insert(ctx context.Context, tx pg.Querier, box *sealed.Box, t target) (target, error) {
 	r, err := t.seal(box)
 	if err != nil {
 		return target{}, err
 	}
-	err = q.GetContext(ctx, &r, `
-		INSERT INTO signalstack.endpoints (id, tenant, url, description, secret, event_types, headers, format, enabled, created_at, updated_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, now(), now())
-		RETURNING `+columns, r.ID, r.Tenant, r.URL, r.Description, r.Secret, r.EventTypes, r.Headers, r.Format, r.Enabled)
+	err = tx.GetContext(ctx, &r, `
+		INSERT INTO signalstack.endpoints
+		       (id, tenant, url, description, secret, event_types, headers, delivery, format, enabled, created_at, updated_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now(), now())
+		RETURNING `+columns, r.ID, r.Tenant, r.URL, r.Description, r.Secret, r.EventTypes, r.Headers, r.Delivery, r.Format, r.Enabled)
 	if err != nil {
 		return target{}, fmt.Errorf("insert endpoint: %w", err)
+	}
+	if control := t.Delivery.control(t.lane()); t.limited() {
+		if err := queue.PutControl(ctx, tx, control); err != nil {
+			return target{}, err
+		}
 	}
 	return r.open(box)
 }
 
-func update(ctx context.Context, q pg.Querier, box *sealed.Box, t target) (target, error) {
+// limited says whether the endpoint's lane has limits.
+func (t target) limited() bool { return t.RateLimit != nil || t.MaxInFlight > 0 }
+
+// update stores what has changed of an endpoint, in the caller's transaction.
+func update(ctx context.Context, tx pg.Querier, box *sealed.Box, t target) (target, error) {
 	r, err := t.seal(box)
 	if err != nil {
 		return target{}, err
 	}
-	err = q.GetContext(ctx, &r, `
+	err = tx.GetContext(ctx, &r, `
 		UPDATE signalstack.endpoints
-		SET url = $2, description = $3, secret = $4, event_types = $5, headers = $6, format = $7, enabled = $8, updated_at = now()
+		SET url = $2, description = $3, secret = $4, old_secrets = $5, event_types = $6, headers = $7, delivery = $8, format = $9,
+		    enabled = $10, disabled_reason = $11, disabled_at = $12, updated_at = now()
 		WHERE id = $1
-		RETURNING `+columns, r.ID, r.URL, r.Description, r.Secret, r.EventTypes, r.Headers, r.Format, r.Enabled)
+		RETURNING `+columns, r.ID, r.URL, r.Description, r.Secret, r.OldSecrets, r.EventTypes, r.Headers, r.Delivery, r.Format,
+		r.Enabled, r.DisabledReason, r.DisabledAt)
 	if errors.Is(err, sql.ErrNoRows) {
 		return target{}, fault.Missing("endpoint", t.ID.String())
 	}
 	if err != nil {
 		return target{}, fmt.Errorf("update endpoint: %w", err)
 	}
-	return r.open(box)
+	if err := queue.PutControl(ctx, tx, t.Delivery.control(t.lane())); err != nil {
+		return target{}, err
+	}
+	fresh, err := r.open(box)
+	if err != nil {
+		return target{}, err
+	}
+	fresh.Health = t.Health
+	return fresh, nil
+}
+
+// healthColumns are those of the row of failures, if there is one, and of the breaker.
+const healthColumns = `coalesce(h.failures, 0) AS failures, coalesce(h.unavailable, 0) AS unavailable, coalesce(h.opened, 0) AS opened,
+	coalesce(h.failing_since, now()) AS failing_since, coalesce(h.last_failure_at, now()) AS last_failure_at,
+	coalesce(h.last_error, '') AS last_error, coalesce(h.warned, 0) AS warned, c.closed_until`
+
+// withHealth joins them to endpoints e, each by its primary key. The lane is that of
+// queue.EndpointLane.
+const withHealth = `
+	LEFT JOIN signalstack.endpoint_health AS h ON h.endpoint_id = e.id
+	LEFT JOIN signalstack.controls AS c ON c.queue = '' AND c.lane = e.tenant || '/' || e.id`
+
+// rowWithHealth is an endpoint with how it does.
+type rowWithHealth struct {
+	row
+	Failures      int        `db:"failures"`
+	Unavailable   int        `db:"unavailable"`
+	Opened        int        `db:"opened"`
+	FailingSince  time.Time  `db:"failing_since"`
+	LastFailureAt time.Time  `db:"last_failure_at"`
+	LastError     string     `db:"last_error"`
+	Warned        int        `db:"warned"`
+	ClosedUntil   *time.Time `db:"closed_until"`
+}
+
+func (r rowWithHealth) open(box *sealed.Box) (target, error) {
+	t, err := r.row.open(box)
+	if err != nil {
+		return target{}, err
+	}
+	t.Health = r.health()
+	return t, nil
+}
+
+// health is what is shown of the failures and the breaker.
+func (r rowWithHealth) health() EndpointHealth {
+	h := EndpointHealth{State: healthy}
+	if r.Failures > 0 {
+		since, last := r.FailingSince.UTC(), r.LastFailureAt.UTC()
+		h = EndpointHealth{State: broken, Failures: r.Failures, FailingSince: &since, LastFailureAt: &last, LastError: r.LastError}
+	}
+	switch {
+	case r.ClosedUntil == nil:
+	case r.ClosedUntil.After(r.Now):
+		at := r.ClosedUntil.UTC()
+		h.State, h.RetryAt = open, &at
+	default:
+		h.State = probing
+	}
+	return h
 }
 
 // get gives an endpoint; lock keeps others from changing it until the transaction
 // ends.
 func get(ctx context.Context, q pg.Querier, box *sealed.Box, id uuid.UUID, lock bool) (target, error) {
-	query := `SELECT ` + columns + ` FROM signalstack.endpoints WHERE id = $1`
+	query := `SELECT ` + qualified + `, ` + healthColumns + ` FROM signalstack.endpoints AS e` + withHealth + ` WHERE e.id = $1`
 	if lock {
-		query += ` FOR UPDATE`
+		query += ` FOR UPDATE OF e`
 	}
-	var r row
+	var r rowWithHealth
 	err := q.GetContext(ctx, &r, query, id)
 	if errors.Is(err, sql.ErrNoRows) {
 		return target{}, fault.Missing("endpoint", id.String())
@@ -137,24 +264,31 @@ func get(ctx context.Context, q pg.Querier, box *sealed.Box, id uuid.UUID, lock 
 	return r.open(box)
 }
 
-func remove(ctx context.Context, q pg.Querier, id uuid.UUID) error {
-	res, err := q.ExecContext(ctx, `DELETE FROM signalstack.endpoints WHERE id = $1`, id)
+// remove deletes an endpoint and the limits of its lane, in the caller's transaction:
+// what waits there is to fail at once.
+func remove(ctx context.Context, tx pg.Querier, id uuid.UUID) error {
+	var tenant string
+	err := tx.GetContext(ctx, &tenant, `DELETE FROM signalstack.endpoints WHERE id = $1 RETURNING tenant`, id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return fault.Missing("endpoint", id.String())
+	}
 	if err != nil {
 		return fmt.Errorf("delete endpoint: %w", err)
 	}
-	if n, err := res.RowsAffected(); err != nil || n == 0 {
-		return errors.Join(err, fault.Missing("endpoint", id.String()))
+	lane := queue.EndpointLane(tenant, id)
+	if err := queue.OpenLane(ctx, tx, lane); err != nil {
+		return err
 	}
-	return nil
+	return queue.PutControl(ctx, tx, queue.Control{Queue: queue.AnyQueue, Lane: lane, Weight: 1})
 }
 
 // list gives up to limit endpoints, oldest first, after the given id.
 func list(ctx context.Context, q pg.Querier, box *sealed.Box, tenant, after string, limit int) ([]Endpoint, error) {
-	var rows []row
+	var rows []rowWithHealth
 	err := q.SelectContext(ctx, &rows, `
-		SELECT `+columns+` FROM signalstack.endpoints
-		WHERE ($1 = '' OR tenant = $1) AND id > coalesce(nullif($2, '')::uuid, '00000000-0000-0000-0000-000000000000')
-		ORDER BY id
+		SELECT `+qualified+`, `+healthColumns+` FROM signalstack.endpoints AS e`+withHealth+`
+		WHERE ($1 = '' OR e.tenant = $1) AND e.id > coalesce(nullif($2, '')::uuid, '00000000-0000-0000-0000-000000000000')
+		ORDER BY e.id
 		LIMIT $3`, tenant, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list endpoints: %w", err)

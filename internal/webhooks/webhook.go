@@ -21,19 +21,16 @@ import (
 // KindName is the kind of jobs that deliver webhooks.
 const KindName = "webhook"
 
-// Limits of a delivery that its job does not set otherwise. Ten attempts on the
+// Limits of a delivery that neither its job nor its endpoint sets. Ten attempts on the
 // standard ladder span three days.
-const (
-	timeout     = 15 * time.Second
-	maxAttempts = 10
-)
+const maxAttempts = 10
 
 // Kind delivers to endpoints.
 func Kind(endpoints *Endpoints, client *outbound.Client) jobs.Kind {
 	d := &deliverer{endpoints: endpoints, client: client}
 	decode := httpapi.ObjectDecoder[payload]()
 	return jobs.Kind{
-		Name: KindName, Timeout: timeout, MaxAttempts: maxAttempts, Retry: jobs.StandardLadder(),
+		Name: KindName, Timeout: maxTimeout, MaxAttempts: maxAttempts, Retry: jobs.StandardLadder(),
 		Check: func(raw json.RawMessage, fromEvent bool) []fault.Detail {
 			if fromEvent {
 				return nil // rules checks what an action says of a webhook
@@ -41,7 +38,7 @@ func Kind(endpoints *Endpoints, client *outbound.Client) jobs.Kind {
 			_, mistakes := decode(raw)
 			return mistakes
 		},
-		Endpoint: endpointOf, Run: d.run,
+		Endpoint: endpointOf, Run: d.run, Failed: exhausted,
 	}
 }
 
@@ -76,23 +73,22 @@ func (d *deliverer) run(ctx context.Context, job jobs.Job) (jobs.Result, error) 
 	if err != nil {
 		return jobs.Result{}, err
 	}
-	header := http.Header{}
-	for name, value := range to.headers {
-		header.Set(name, value)
-	}
-	body, err := write(job, to.Format, header)
-	if err != nil {
-		return jobs.Result{}, jobs.Permanent(err)
-	}
-	request, err := sign(to, job.ID.String(), time.Now(), header, body)
+	request, err := requestOf(job, to)
 	if err != nil {
 		return jobs.Result{}, err
 	}
-	response, exchange, err := d.client.Do(ctx, request)
-	if err == nil {
-		err = outbound.Judge(response, func(status int) bool { return status == http.StatusGone })
+	timed, stop := to.Delivery.timed(ctx, job)
+	defer stop()
+	response, exchange, err := d.client.Do(timed, request)
+	if err != nil && jobs.Interrupted(ctx) {
+		return jobs.Result{Exchange: exchange}, err // which says nothing of the endpoint
 	}
-	return jobs.Result{Exchange: exchange}, err
+	if err != nil && errors.Is(context.Cause(timed), jobs.ErrTimeout) {
+		err = fmt.Errorf("%w: %w", jobs.ErrTimeout, err)
+	}
+	o := judge(response, err)
+	d.note(ctx, to, o)
+	return jobs.Result{Exchange: exchange}, jobs.WithPolicy(to.Delivery.override(), o.err)
 }
 
 // target finds where a job delivers to. Without it there is nothing to try again.
@@ -109,16 +105,50 @@ func (d *deliverer) target(ctx context.Context, job jobs.Job) (target, error) {
 	return to, nil
 }
 
+// noteTime is how long an attempt waits for what is known of its endpoint to be stored.
+const noteTime = 5 * time.Second
+
+// note is Endpoints.note beside the attempt's own time. Where the database is away, the
+// next attempt will tell.
+func (d *deliverer) note(ctx context.Context, to target, o outcome) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTime)
+	defer cancel()
+	if err := d.endpoints.note(ctx, to, o); err != nil {
+		d.endpoints.Log.WarnContext(ctx, "the health of an endpoint could not be noted", "endpoint_id", to.ID, "error", err)
+	}
+}
+
+// timed bounds an attempt: by the endpoint's timeout, by that of a job that has one of
+// its own, or by the default.
+func (d Delivery) timed(ctx context.Context, job jobs.Job) (context.Context, context.CancelFunc) {
+	limit := defaultTimeout
+	if own, err := time.ParseDuration(d.Timeout); err == nil {
+		limit = own
+	} else if job.Timeout > 0 && job.Timeout != maxTimeout {
+		limit = job.Timeout
+	}
+	return context.WithTimeoutCause(ctx, limit, jobs.ErrTimeout)
+}
+
+// requestOf makes the signed request of an attempt, at the database's time.
+func requestOf(job jobs.Job, to target) (outbound.Request, error) {
+	header := http.Header{}
+	for name, value := range to.headers {
+		header.Set(name, value)
+	}
+	body, err := write(job, to.Format, header)
+	if err != nil {
+		return outbound.Request{}, jobs.Permanent(err)
+	}
+	return sign(to, job.ID.String(), to.now, header, body)
+}
+
 // sign makes the request of an attempt at a time. The header has all but what signing
 // adds.
 func sign(to target, id string, at time.Time, header http.Header, body []byte) (outbound.Request, error) {
-	signer, err := standardwebhooks.NewWebhook(to.secret)
+	signed, err := to.signatures(id, at, body)
 	if err != nil {
-		return outbound.Request{}, errors.New("read the endpoint's secret") // the cause may show it
-	}
-	signature, err := signer.Sign(id, at, body)
-	if err != nil {
-		return outbound.Request{}, fmt.Errorf("sign: %w", err)
+		return outbound.Request{}, err
 	}
 	secret := []string{standardwebhooks.HeaderWebhookSignature}
 	for name := range to.headers {
@@ -126,6 +156,6 @@ func sign(to target, id string, at time.Time, header http.Header, body []byte) (
 	}
 	header.Set(standardwebhooks.HeaderWebhookID, id)
 	header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(at.Unix(), 10))
-	header.Set(standardwebhooks.HeaderWebhookSignature, signature)
+	header.Set(standardwebhooks.HeaderWebhookSignature, signed)
 	return outbound.Request{Method: http.MethodPost, URL: to.URL, Header: header, Body: body, Hidden: secret}, nil
 }
