@@ -1,6 +1,7 @@
 -- +goose Up
 ALTER TABLE signalstack.endpoints
     ADD COLUMN old_secrets     bytea,                      -- JSON array of {secret, until}, sealed; NULL: none
+    ADD COLUMN credentials     bytea,                      -- JSON of auth and certificates, sealed; NULL: none
     ADD COLUMN delivery        text NOT NULL DEFAULT '{}', -- JSON: how it wants to be delivered to
     ADD COLUMN disabled_reason text NOT NULL DEFAULT '',   -- why the system did so
     ADD COLUMN disabled_at     timestamptz;
@@ -22,4 +23,4 @@ CREATE TABLE signalstack.endpoint_health (
 -- +goose Down
 DROP TABLE signalstack.endpoint_health;
 ALTER TABLE signalstack.endpoints
-    DROP COLUMN disabled_at, DROP COLUMN disabled_reason, DROP COLUMN delivery, DROP COLUMN old_secrets;
+    DROP COLUMN disabled_at, DROP COLUMN disabled_reason, DROP COLUMN delivery, DROP COLUMN credentials, DROP COLUMN old_secrets;

@@ -3,6 +3,7 @@ package outbound
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -30,30 +31,42 @@ const (
 // Client sends requests for jobs. It is safe for concurrent use.
 type Client struct {
 	http      *http.Client
+	own       ownClients
+	guard     *Guard
 	userAgent string
 }
 
-// NewClient makes a client that the guard watches over. The version is shown to
-// receivers.
+// NewClient makes a client that reaches what the guard allows.
 func NewClient(guard *Guard, version string) *Client {
-	return &Client{
-		userAgent: "SignalStack/" + version,
-		http: &http.Client{
-			Transport: &http.Transport{
-				Proxy:                  nil, // a proxy of the environment would dial in our place
-				DialContext:            guard.dial,
-				TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
-				ForceAttemptHTTP2:      true,
-				TLSHandshakeTimeout:    dialTimeout,
-				MaxIdleConns:           500,
-				MaxIdleConnsPerHost:    20,
-				IdleConnTimeout:        60 * time.Second,
-				MaxResponseHeaderBytes: maxHeaders,
-				DisableCompression:     true, // an answer is kept as it came, and no bomb unpacked
-			},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	c := &Client{guard: guard, userAgent: "SignalStack/" + version, own: ownClients{byName: map[[sha256.Size]byte]*http.Client{}}}
+	c.http = c.create(&tls.Config{MinVersion: tls.VersionTLS12})
+	return c
+}
+
+func (c *Client) create(cfg *tls.Config) *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{
+			Proxy:                  nil, // a proxy of the environment would dial in our place
+			DialContext:            c.guard.dial,
+			TLSClientConfig:        cfg,
+			ForceAttemptHTTP2:      true,
+			TLSHandshakeTimeout:    dialTimeout,
+			MaxIdleConns:           500,
+			MaxIdleConnsPerHost:    20,
+			IdleConnTimeout:        60 * time.Second,
+			MaxResponseHeaderBytes: maxHeaders,
+			DisableCompression:     true, // an answer is kept as it came, and no bomb unpacked
 		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+}
+
+// HTTP gives the guarded client for libraries that make requests of their own.
+func (c *Client) HTTP(t TLS) (*http.Client, error) {
+	if t == (TLS{}) {
+		return c.http, nil
+	}
+	return c.own.get(t, c.create)
 }
 
 // Request is what to send. The body is sent as it is.
@@ -64,6 +77,7 @@ type Request struct {
 	Body   []byte
 	// Hidden names headers whose values are secrets; they stay out of the record.
 	Hidden []string
+	TLS    TLS
 }
 
 // Response is what came back, cut to what is put on record.
@@ -91,7 +105,11 @@ func (c *Client) Do(ctx context.Context, r Request) (Response, *jobs.Exchange, e
 	if req.Header.Get("User-Agent") == "" {
 		req.Header.Set("User-Agent", c.userAgent)
 	}
-	resp, err := c.http.Do(req)
+	client, err := c.HTTP(r.TLS)
+	if err != nil {
+		return Response{}, exchange, jobs.Permanent(err)
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		exchange.ErrorClass, exchange.RequestBody = classOf(err), beginning(r.Body)
 		return Response{}, exchange, failure(err)

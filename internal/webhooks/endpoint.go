@@ -20,6 +20,8 @@ type NewEndpoint struct {
 	Scheme      string            `json:"signature_scheme,omitempty" enum:"v1,v1a" doc:"What secret is made: v1, one that the receiver knows (default), or v1a, an ed25519 key pair of which it knows public_key"`
 	EventTypes  []string          `json:"event_types,omitempty" nullable:"false" maxItems:"100" doc:"Types to deliver without a rule: exact ones, payment.* for all that begin with payment., or * for all" example:"[\"payment.*\"]"`
 	Headers     map[string]string `json:"headers,omitempty" doc:"Sent with each webhook; the values are kept like secrets"`
+	Auth        *Auth             `json:"auth,omitempty" doc:"How the receiver knows, beside the signature, who calls it"`
+	TLS         *TLSFiles         `json:"tls,omitempty" doc:"Certificates that the receiver needs"`
 	Delivery
 	Format  string `json:"format,omitempty" enum:"standard,cloudevents-binary,cloudevents-structured" doc:"What the body is: standard is {type, timestamp, data}, the others are CloudEvents 1.0 in that mode; default: standard"`
 	Enabled *bool  `json:"enabled,omitempty" doc:"Default true"`
@@ -33,6 +35,8 @@ type EndpointPatch struct {
 	Secret      *string           `json:"secret,omitempty" doc:"Replaces the secret at once, and those before it; POST /endpoints/{id}/secret/rotate lets both sign for a time"`
 	EventTypes  []string          `json:"event_types,omitempty" nullable:"false" maxItems:"100" doc:"Replaces all types; an empty list ends the subscription"`
 	Headers     map[string]string `json:"headers,omitempty" doc:"Replaces all headers; the value **** keeps the present one"`
+	Auth        *Auth             `json:"auth,omitempty" doc:"Replaces it; the value **** keeps the present one, type none ends it"`
+	TLS         *TLSFiles         `json:"tls,omitempty" doc:"Replaces all of it; an empty object ends it"`
 	DeliveryPatch
 	Format  *string `json:"format,omitempty" enum:"standard,cloudevents-binary,cloudevents-structured" doc:"What the body is, from the next attempt on"`
 	Enabled *bool   `json:"enabled,omitempty" doc:"true also forgets that the endpoint failed"`
@@ -40,16 +44,19 @@ type EndpointPatch struct {
 
 // Endpoint is an endpoint as it is shown.
 type Endpoint struct {
-	ID          uuid.UUID         `json:"id"`
-	Tenant      string            `json:"tenant"`
-	URL         string            `json:"url"`
-	Description string            `json:"description,omitempty"`
-	Secret      string            `json:"secret,omitempty" doc:"Only in the answer that makes it; keep it"`
-	Scheme      string            `json:"signature_scheme" enum:"v1,v1a"`
-	PublicKey   string            `json:"public_key,omitempty" doc:"Of scheme v1a: what the receiver checks signatures with"`
-	OldSecrets  []OldSecret       `json:"old_secrets,omitempty" doc:"Secrets before this one that still sign beside it"`
-	EventTypes  []string          `json:"event_types" nullable:"false"`
-	Headers     map[string]string `json:"headers" doc:"The names; each value is shown as ****"`
+	ID                   uuid.UUID         `json:"id"`
+	Tenant               string            `json:"tenant"`
+	URL                  string            `json:"url"`
+	Description          string            `json:"description,omitempty"`
+	Secret               string            `json:"secret,omitempty" doc:"Only in the answer that makes it; keep it"`
+	Scheme               string            `json:"signature_scheme" enum:"v1,v1a"`
+	PublicKey            string            `json:"public_key,omitempty" doc:"Of scheme v1a: what the receiver checks signatures with"`
+	OldSecrets           []OldSecret       `json:"old_secrets,omitempty" doc:"Secrets before this one that still sign beside it"`
+	EventTypes           []string          `json:"event_types" nullable:"false"`
+	Headers              map[string]string `json:"headers" doc:"The names; each value is shown as ****"`
+	Auth                 *Auth             `json:"auth,omitempty" doc:"Secrets are shown as ****"`
+	TLS                  *TLSFiles         `json:"tls,omitempty" doc:"The key is shown as ****"`
+	CertificateExpiresAt *time.Time        `json:"certificate_expires_at,omitempty" doc:"When the client certificate ends"`
 	Delivery
 	Format         string         `json:"format" enum:"standard,cloudevents-binary,cloudevents-structured" doc:"What the body of a webhook is"`
 	Enabled        bool           `json:"enabled"`

@@ -68,6 +68,8 @@ type byID struct {
 func (e *Endpoints) create(ctx context.Context, _ *struct{ httpapi.JSONBody }, given httpapi.Item[NewEndpoint]) (*endpointOut, error) {
 	n := given.Value
 	given.Add(e.Guard.Check("/url", n.URL)...)
+	given.Add(n.Auth.check(n.Headers, e.Guard)...)
+	given.Add(n.TLS.check()...)
 	if err := given.Err(); err != nil {
 		return nil, err
 	}
@@ -76,7 +78,7 @@ func (e *Endpoints) create(ctx context.Context, _ *struct{ httpapi.JSONBody }, g
 			ID: uuid.Must(uuid.NewV7()), Tenant: n.Tenant, URL: n.URL, Description: n.Description,
 			Delivery: n.Delivery, EventTypes: n.EventTypes, Format: cmp.Or(n.Format, formatStandard), Enabled: n.Enabled == nil || *n.Enabled,
 		},
-		secret: n.Secret, headers: n.Headers,
+		secret: n.Secret, headers: n.Headers, credentials: credentials{Auth: n.Auth, TLS: n.TLS},
 	}
 	if t.Tenant == "" {
 		t.Tenant = httpapi.Tenant(ctx)
@@ -184,6 +186,8 @@ func (e *Endpoints) update(ctx context.Context, in *updateIn, given httpapi.Item
 	}
 	return e.change(ctx, in.ID, func(t *target) error {
 		given.Add(given.Value.apply(t)...)
+		given.Add(t.credentials.Auth.check(t.headers, e.Guard)...)
+		given.Add(t.credentials.TLS.check()...)
 		return given.Err()
 	})
 }
@@ -246,10 +250,10 @@ func (p EndpointPatch) apply(t *target) []fault.Detail {
 	if p.Enabled != nil {
 		t.enable(*p.Enabled)
 	}
+	mistakes := p.applyCredentials(&t.credentials)
 	if p.Headers == nil {
-		return nil
+		return mistakes
 	}
-	var mistakes []fault.Detail
 	headers := make(map[string]string, len(p.Headers))
 	for name, value := range p.Headers {
 		present, had := t.headers[name]

@@ -33,26 +33,28 @@ type row struct {
 	UpdatedAt   time.Time      `db:"updated_at"`
 
 	OldSecrets     []byte     `db:"old_secrets"`
+	Credentials    []byte     `db:"credentials"`
 	Delivery       string     `db:"delivery"`
 	DisabledReason string     `db:"disabled_reason"`
 	DisabledAt     *time.Time `db:"disabled_at"`
 	Now            time.Time  `db:"now"`
 }
 
-const columns = `id, tenant, url, description, secret, old_secrets, event_types, headers, delivery, format, enabled, disabled_reason, disabled_at, created_at, updated_at, now() AS now`
+const columns = `id, tenant, url, description, secret, old_secrets, event_types, headers, credentials, delivery, format, enabled, disabled_reason, disabled_at, created_at, updated_at, now() AS now`
 
 // qualified are the columns of endpoints e beside other tables.
-const qualified = `e.id, e.tenant, e.url, e.description, e.secret, e.old_secrets, e.event_types, e.headers, e.delivery, e.format, e.enabled, e.disabled_reason, e.disabled_at,
+const qualified = `e.id, e.tenant, e.url, e.description, e.secret, e.old_secrets, e.event_types, e.headers, e.credentials, e.delivery, e.format, e.enabled, e.disabled_reason, e.disabled_at,
 	e.created_at, e.updated_at, now() AS now`
 
 // target is an endpoint with its secrets in the clear, for those who deliver.
 type target struct {
 	Endpoint
-	secret  string
-	old     []oldSecret
-	headers map[string]string
-	now     time.Time // the database's, when it was read
-	anew    bool      // what is known of its failures is to be forgotten
+	secret      string
+	old         []oldSecret
+	headers     map[string]string
+	credentials credentials
+	now         time.Time // the database's, when it was read
+	anew        bool      // what is known of its failures is to be forgotten
 }
 
 // lane is where the endpoint's jobs wait.
@@ -60,9 +62,10 @@ func (t target) lane() string { return queue.EndpointLane(t.Tenant, t.ID) }
 
 // Sealed values are bound to their row and column, so that one copied elsewhere
 // does not open.
-func secretContext(id uuid.UUID) string  { return "endpoint secret " + id.String() }
-func headersContext(id uuid.UUID) string { return "endpoint headers " + id.String() }
-func oldContext(id uuid.UUID) string     { return "endpoint old secrets " + id.String() }
+func secretContext(id uuid.UUID) string      { return "endpoint secret " + id.String() }
+func headersContext(id uuid.UUID) string     { return "endpoint headers " + id.String() }
+func credentialsContext(id uuid.UUID) string { return "endpoint credentials " + id.String() }
+func oldContext(id uuid.UUID) string         { return "endpoint old secrets " + id.String() }
 
 func (r row) open(box *sealed.Box) (target, error) {
 	t := target{now: r.Now, Endpoint: Endpoint{
@@ -89,6 +92,11 @@ func (r row) open(box *sealed.Box) (target, error) {
 			return target{}, fmt.Errorf("open the old secrets of endpoint %s: %w", r.ID, err)
 		}
 	}
+	if r.Credentials != nil {
+		if err := unseal(box, r.Credentials, credentialsContext(r.ID), &t.credentials); err != nil {
+			return target{}, fmt.Errorf("open the credentials of endpoint %s: %w", r.ID, err)
+		}
+	}
 	t.show()
 	return t, nil
 }
@@ -103,6 +111,14 @@ func (t *target) show() {
 	}
 	for name := range t.headers {
 		t.Headers[name] = hidden
+	}
+	t.Endpoint.Auth, t.Endpoint.CertificateExpiresAt = t.credentials.Auth.shown(), t.credentials.certificateEnd()
+	if files := t.credentials.TLS; files != nil {
+		shown := *files
+		if shown.Key != "" {
+			shown.Key = hidden
+		}
+		t.Endpoint.TLS = &shown
 	}
 }
 
@@ -130,6 +146,13 @@ func (t target) seal(box *sealed.Box) (row, error) {
 		Format: t.Format, Enabled: t.Enabled, DisabledReason: t.DisabledReason, DisabledAt: t.DisabledAt,
 		Secret: box.Seal([]byte(t.secret), secretContext(t.ID)), Headers: box.Seal(headers, headersContext(t.ID)),
 	}
+	if t.credentials != (credentials{}) {
+		kept, err := json.Marshal(t.credentials)
+		if err != nil {
+			return row{}, fmt.Errorf("write credentials: %w", err)
+		}
+		r.Credentials = box.Seal(kept, credentialsContext(t.ID))
+	}
 	if len(t.old) > 0 {
 		old, err := json.Marshal(t.old) //nolint:gosec // sealed at once
 		if err != nil {
@@ -148,9 +171,9 @@ func insert(ctx context.Context, tx pg.Querier, box *sealed.Box, t target) (targ
 	}
 	err = tx.GetContext(ctx, &r, `
 		INSERT INTO signalstack.endpoints
-		       (id, tenant, url, description, secret, event_types, headers, delivery, format, enabled, created_at, updated_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now(), now())
-		RETURNING `+columns, r.ID, r.Tenant, r.URL, r.Description, r.Secret, r.EventTypes, r.Headers, r.Delivery, r.Format, r.Enabled)
+		       (id, tenant, url, description, secret, event_types, headers, credentials, delivery, format, enabled, created_at, updated_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, now(), now())
+		RETURNING `+columns, r.ID, r.Tenant, r.URL, r.Description, r.Secret, r.EventTypes, r.Headers, r.Credentials, r.Delivery, r.Format, r.Enabled)
 	if err != nil {
 		return target{}, fmt.Errorf("insert endpoint: %w", err)
 	}
@@ -174,10 +197,10 @@ func update(ctx context.Context, tx pg.Querier, box *sealed.Box, t target) (targ
 	err = tx.GetContext(ctx, &r, `
 		UPDATE signalstack.endpoints
 		SET url = $2, description = $3, secret = $4, old_secrets = $5, event_types = $6, headers = $7, delivery = $8, format = $9,
-		    enabled = $10, disabled_reason = $11, disabled_at = $12, updated_at = now()
+		    enabled = $10, disabled_reason = $11, disabled_at = $12, credentials = $13, updated_at = now()
 		WHERE id = $1
 		RETURNING `+columns, r.ID, r.URL, r.Description, r.Secret, r.OldSecrets, r.EventTypes, r.Headers, r.Delivery, r.Format,
-		r.Enabled, r.DisabledReason, r.DisabledAt)
+		r.Enabled, r.DisabledReason, r.DisabledAt, r.Credentials)
 	if errors.Is(err, sql.ErrNoRows) {
 		return target{}, fault.Missing("endpoint", t.ID.String())
 	}
@@ -337,7 +360,8 @@ func (e *Endpoints) Reseal(ctx context.Context) (n int, err error) {
 			rows, sealedNow, failed = nil, 0, nil
 			err := tx.SelectContext(ctx, &rows, `
 				SELECT `+columns+` FROM signalstack.endpoints
-				WHERE id > $1 AND (substring(secret FOR length($2::bytea)) <> $2 OR substring(headers FOR length($2::bytea)) <> $2)
+				WHERE id > $1 AND $2 <> ANY (ARRAY(
+				    SELECT substring(kept FOR length($2::bytea)) FROM unnest(ARRAY[secret, headers, old_secrets, credentials]) AS kept WHERE kept IS NOT NULL))
 				ORDER BY id LIMIT $3 FOR UPDATE`, after, e.Box.Header(), resealBatch)
 			if err != nil {
 				return fmt.Errorf("find endpoints to seal anew: %w", err)
@@ -367,7 +391,9 @@ func (e *Endpoints) resealRows(ctx context.Context, q pg.Querier, rows []row) (n
 		if err != nil {
 			return n, failed, err
 		}
-		_, err = q.ExecContext(ctx, `UPDATE signalstack.endpoints SET secret = $2, headers = $3 WHERE id = $1`, fresh.ID, fresh.Secret, fresh.Headers)
+		_, err = q.ExecContext(ctx, `
+			UPDATE signalstack.endpoints SET secret = $2, headers = $3, old_secrets = $4, credentials = $5 WHERE id = $1`,
+			fresh.ID, fresh.Secret, fresh.Headers, fresh.OldSecrets, fresh.Credentials)
 		if err != nil {
 			return n, failed, fmt.Errorf("seal the secrets of endpoint %s anew: %w", r.ID, err)
 		}

@@ -65,6 +65,7 @@ func endpointOf(raw json.RawMessage) uuid.NullUUID {
 type deliverer struct {
 	endpoints *Endpoints
 	client    *outbound.Client
+	tokens    tokens
 }
 
 // run makes one attempt at a delivery.
@@ -79,7 +80,14 @@ func (d *deliverer) run(ctx context.Context, job jobs.Job) (jobs.Result, error) 
 	}
 	timed, stop := to.Delivery.timed(ctx, job)
 	defer stop()
-	response, exchange, err := d.client.Do(timed, request)
+	var response outbound.Response
+	var exchange *jobs.Exchange
+	if err = d.authorize(timed, to, &request); err == nil {
+		response, exchange, err = d.client.Do(timed, request)
+	}
+	if response.Status == http.StatusUnauthorized {
+		d.tokens.forget(to.ID)
+	}
 	if err != nil && jobs.Interrupted(ctx) {
 		return jobs.Result{Exchange: exchange}, err // which says nothing of the endpoint
 	}
