@@ -21,7 +21,11 @@ func (a *API) checkRequest(ctx huma.Context, next func(huma.Context)) {
 	c, op := humaecho.Unwrap(ctx), ctx.Operation()
 	// Without a body the operation says what it misses.
 	if r := c.Request(); op.RequestBody != nil && r.ContentLength != 0 {
-		if err := checkMedia(r.Header); err != nil {
+		check := checkMedia
+		if op.Metadata[isRaw] != nil {
+			check = checkCoding
+		}
+		if err := check(r.Header); err != nil {
 			a.onEchoError(err, c)
 			return
 		}
@@ -48,11 +52,11 @@ func refuseParameters(ctx context.Context) error {
 // another site can send a body without a type, or with one of three, without asking
 // anybody; it cannot say application/json.
 func checkMedia(h http.Header) error {
+	if err := checkCoding(h); err != nil {
+		return err
+	}
 	media, _, _ := strings.Cut(h.Get("Content-Type"), ";")
 	media = strings.ToLower(strings.TrimSpace(media))
-	if coding := strings.TrimSpace(h.Get("Content-Encoding")); coding != "" && !strings.EqualFold(coding, "identity") {
-		return fault.New(fault.Unsupported, "unsupported_content_encoding", "The body is encoded as %q; send it plain, without Content-Encoding.", coding)
-	}
 	switch media {
 	case "application/json":
 		return nil
@@ -61,6 +65,13 @@ func checkMedia(h http.Header) error {
 	default:
 		return fault.New(fault.Unsupported, "unsupported_media_type", "The body is %q; send JSON with Content-Type: application/json.", media)
 	}
+}
+
+func checkCoding(h http.Header) error {
+	if coding := strings.TrimSpace(h.Get("Content-Encoding")); coding != "" && !strings.EqualFold(coding, "identity") {
+		return fault.New(fault.Unsupported, "unsupported_content_encoding", "The body is encoded as %q; send it plain, without Content-Encoding.", coding)
+	}
+	return nil
 }
 
 // queryMistakes reads the query string itself: the library drops the pairs that it
