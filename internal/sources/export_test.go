@@ -11,39 +11,45 @@ import (
 
 // Proof says why a request is not proved to be the vendor's, or "".
 func Proof(s Source, secrets []string, now time.Time, h http.Header, body []byte) string {
-	_, why := prove(s, secrets, now, h, body)
-	return why
+	v, _ := vendorOf(s)
+	keys, err := v.keys(inClear(secrets), now)
+	if err != nil {
+		return err.Error()
+	}
+	c, why := v.claim(h, body)
+	if why == nil {
+		why = c.prove(keys, now, v.tolerance)
+	}
+	if why != nil {
+		return why.reason
+	}
+	return ""
 }
 
 // EventOf gives the event of a request, or why there is none.
-func EventOf(s Source, secretText string, now time.Time, h http.Header, body []byte) (events.NewEvent, string) {
-	d, why := prove(s, []string{secretText}, now, h, body)
-	if why != "" {
-		return events.NewEvent{}, why
-	}
+func EventOf(s Source, secret string, now time.Time, h http.Header, body []byte) (events.NewEvent, string) {
 	v, _ := vendorOf(s)
-	e, bad := v.event(d)
-	if bad != nil {
-		return e, bad.reason
+	keys, err := v.keys(inClear([]string{secret}), now)
+	if err != nil {
+		return events.NewEvent{}, err.Error()
+	}
+	d, why := v.verify(target{Source: s, now: now}, keys, h, body)
+	if why != nil {
+		return events.NewEvent{}, why.reason
+	}
+	e, why := v.event(d)
+	if why != nil {
+		return e, why.reason
 	}
 	return e, ""
 }
 
-func prove(s Source, secrets []string, now time.Time, h http.Header, body []byte) (delivery, string) {
-	v, _ := vendorOf(s)
-	var all []secret
-	for _, text := range secrets {
-		all = append(all, secret{Value: text})
+func inClear(texts []string) []secret {
+	secrets := make([]secret, len(texts))
+	for i, text := range texts {
+		secrets[i].Value = text
 	}
-	keys, err := v.keys(all, now)
-	if err != nil {
-		return delivery{}, err.Error()
-	}
-	d, why := v.verify(target{Source: s, now: now}, keys, h, body)
-	if why != nil {
-		return d, why.reason
-	}
-	return d, ""
+	return secrets
 }
 
 // Flush writes the counts that were gathered.

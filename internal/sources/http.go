@@ -237,7 +237,7 @@ func (a *API) remove(ctx context.Context, in *byID) (*struct{}, error) {
 }
 
 type receiveIn struct {
-	httpapi.RawBody
+	httpapi.RawRequest
 	ID string `path:"id" format:"uuid" doc:"The source's id"`
 }
 
