@@ -12,14 +12,11 @@ import (
 	"github.com/signalstack/signalstack/internal/httpapi"
 )
 
-// maxSecrets is the present secret and the next.
-const maxSecrets = 2
-
 // NewSource is what a client may say of a source.
 type NewSource struct {
 	Name    string      `json:"name" minLength:"1" doc:"For people" example:"GitHub, our organization"`
 	Kind    string      `json:"kind" enum:"github,stripe,slack,shopify,standard-webhooks,hmac" doc:"Whose webhooks come, and how they are signed; it cannot be changed"`
-	Secrets []NewSecret `json:"secrets,omitempty" nullable:"false" maxItems:"2" doc:"What the vendor signs with. Until there is one every delivery is refused"`
+	Secrets []NewSecret `json:"secrets,omitempty" nullable:"false" maxItems:"2" doc:"What the vendor signs with, and what it will sign with next. Until there is one every delivery is refused"`
 	HMAC    *HMAC       `json:"hmac,omitempty" doc:"How the kind hmac signs and names its events; required for it, and for no other"`
 	Enabled *bool       `json:"enabled,omitempty" doc:"Default true; deliveries to a disabled source are answered 403"`
 	Tenant  string      `json:"tenant,omitempty" doc:"Whose the events are; default: the caller's"`

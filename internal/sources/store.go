@@ -41,7 +41,7 @@ const whole = `
 // secret is a secret in the clear.
 type secret struct {
 	Secret
-	Value string `json:"secret"`
+	Value string `json:"value"`
 }
 
 // target is a source with its secrets in the clear, for those who verify.

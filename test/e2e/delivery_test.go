@@ -32,7 +32,7 @@ func TestGitHubEventsArriveOnceIntactAndSigned(t *testing.T) {
 		`{"data":{"repository":{"owner":{"login":[{"anything-but":["Codertocat"]}]}}}}`:                              {12, 13, 24},
 		`{"data":{"repository":{"language":[null],"open_issues":[{"numeric":[">",0]}]}}}`:                            {8, 9, 10, 11, 14},
 		`{"type":[{"prefix":"com.github.issue"}],"data":{"issue":{"labels":{"name":["bug"]}},"action":["created"]}}`: {8, 9},
-		`{"data":{"ref":[{"wildcard":"refs/tags/*"}],"organization":[{"exists":false}]}}`:                            {17},
+		`{"data":{"ref":[{"wildcard":"refs/tags/*"}],"organization":{"login":[{"exists":false}]}}}`:                  {17},
 		`{"$or":[{"subject":["simple-tag"]},{"data":{"repository":{"private":[true]}}}]}`:                            {2, 3, 23},
 	}
 	want := map[string][]int{} // by path
