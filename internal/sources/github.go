@@ -117,12 +117,15 @@ func githubEvent(d delivery) (events.NewEvent, *rejection) {
 			e.Type += "." + s
 		}
 	}
-	switch {
-	case name == "commit_comment":
+	switch name {
+	case "commit_comment":
 		e.Source += "/" + d.doc.text("/comment/commit_id")
-	case name == "marketplace_purchase":
+	case "marketplace_purchase":
 		e.Source = e.Source[:max(0, strings.LastIndexByte(e.Source, '/'))] // "without the /username portion"
-	case name == "security_advisory" || e.Source == "":
+	case "security_advisory":
+		e.Source = ""
+	}
+	if e.Source == "" {
 		e.Source = "github.com"
 	}
 	return e, nil
