@@ -33,7 +33,7 @@ run: build ## run everything in one process on a private PostgreSQL, until Ctrl-
 	$(BIN) all $(ARGS)
 
 .PHONY: demo
-demo: build ## send real events through rules to a receiver that verifies them, and end
+demo: build ## send real GitHub webhooks through a source and rules to a receiver that verifies them, and end
 	$(BIN) all --demo --ephemeral --addr 127.0.0.1:0 $(ARGS)
 
 .PHONY: test

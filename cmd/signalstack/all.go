@@ -29,6 +29,6 @@ func newAllCmd(cut <-chan struct{}) *cobra.Command {
 		},
 	}
 	addFlags(cmd, "all")
-	cmd.Flags().BoolVar(&withDemo, "demo", false, "send real GitHub events to a built-in receiver, verify each delivery, then end")
+	cmd.Flags().BoolVar(&withDemo, "demo", false, "send real GitHub webhooks to a source, verify what a built-in receiver gets of them, then end")
 	return cmd
 }

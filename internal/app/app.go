@@ -16,6 +16,7 @@ import (
 	"github.com/signalstack/signalstack/internal/outbound"
 	"github.com/signalstack/signalstack/internal/pg"
 	"github.com/signalstack/signalstack/internal/sealed"
+	"github.com/signalstack/signalstack/internal/sources"
 	"github.com/signalstack/signalstack/internal/webhooks"
 )
 
@@ -45,6 +46,7 @@ type App struct {
 	heartbeat *pg.DB // leases only, so that a full pool cannot starve them
 	direct    *pg.DB // LISTEN only, past a pooler if there is one
 	endpoints *webhooks.Endpoints
+	sources   *sources.API
 	kinds     *jobs.Registry
 	draining  atomic.Bool
 	worked    chan struct{} // closed when no job runs here any more
@@ -85,6 +87,7 @@ func open(opt Options) (*App, error) {
 		return nil, errors.Join(err, a.closePools())
 	}
 	a.endpoints = &webhooks.Endpoints{DB: a.db, Box: box, Guard: guard, Log: a.log, DisableAfter: opt.Config.DisableAfter}
+	a.sources = sources.New(a.db, box, a.log)
 	if a.kinds, err = a.newKinds(guard); err != nil {
 		return nil, errors.Join(err, a.closePools())
 	}
@@ -95,7 +98,7 @@ func (a *App) openBox() (*sealed.Box, error) {
 	if a.opt.Config.SecretKey != "" {
 		return sealed.New(a.opt.Config.SecretKey)
 	}
-	a.log.Warn("secrets of endpoints are stored unencrypted: set SIGNALSTACK_SECRET_KEY, for example to the output of: openssl rand -base64 32")
+	a.log.Warn("secrets of endpoints and sources are stored unencrypted: set SIGNALSTACK_SECRET_KEY, for example to the output of: openssl rand -base64 32")
 	return sealed.Plain(), nil
 }
 
@@ -153,7 +156,7 @@ func (a *App) awaitSchema(ctx context.Context) error {
 			return nil // told to stop while it waited
 		}
 		if err == nil {
-			return a.endpoints.CheckKey(ctx)
+			return a.checkKey(ctx)
 		}
 		if errors.Is(err, pg.ErrOldSchema) || !pg.IsAway(err) {
 			return err
@@ -163,6 +166,14 @@ func (a *App) awaitSchema(ctx context.Context) error {
 		}
 		pause(ctx, 500*time.Millisecond)
 	}
+}
+
+// checkKey looks at the secrets of endpoints and at those of sources.
+func (a *App) checkKey(ctx context.Context) error {
+	if err := a.endpoints.CheckKey(ctx); err != nil {
+		return err
+	}
+	return a.sources.CheckKey(ctx)
 }
 
 func pause(ctx context.Context, d time.Duration) {

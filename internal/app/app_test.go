@@ -1,6 +1,7 @@
 package app
 
 import (
+	"encoding/base64"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -140,4 +141,27 @@ func TestLocalURL(t *testing.T) {
 	} {
 		require.Equal(t, want, LocalURL(addr), addr)
 	}
+}
+
+// TestOtherSecretKeyIsRefusedAtTheStart starts on a database whose only secrets are
+// those of a source.
+func TestOtherSecretKeyIsRefusedAtTheStart(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.URL(t)
+	process := func(first string) *App {
+		key := base64.StdEncoding.EncodeToString([]byte(strings.Repeat(first, 32)))
+		cfg, err := config.Load(nil, map[string]string{"DATABASE_URL": dsn, "SIGNALSTACK_SECRET_KEY": key})
+		require.NoError(t, err)
+		a, err := open(Options{Config: cfg, Log: slog.New(slog.DiscardHandler), Serve: true})
+		require.NoError(t, err)
+		t.Cleanup(a.close)
+		return a
+	}
+	a := process("a")
+	api := httpapi.New(httpapi.Config{Version: "test", MaxBody: 1 << 20, Log: a.log, Fault: pg.Fault})
+	a.sources.Routes(api, nil)
+	rec := contract.Send(api.Handler(), http.MethodPost, "/sources", `{"name":"n","kind":"github","secrets":[{"secret":"s"}]}`)
+	require.Equal(t, 201, rec.Code, rec.Body)
+	require.NoError(t, a.awaitSchema(t.Context()))
+	require.ErrorContains(t, process("b").awaitSchema(t.Context()), "SIGNALSTACK_SECRET_KEY is not the key that the secrets of sources")
 }

@@ -40,6 +40,7 @@ func (a *App) serve(ctx context.Context, l net.Listener) error {
 	var running sync.WaitGroup
 	running.Go(func() { acceptor.Run(intakes) })
 	running.Go(func() { creator.Run(intakes) })
+	running.Go(func() { a.sources.Run(intakes) })
 	defer running.Wait()
 	defer stopIntakes()
 

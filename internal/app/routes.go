@@ -19,5 +19,6 @@ func (a *App) routes(api *httpapi.API, acceptor *events.Acceptor, operators *job
 	(&queues.API{DB: a.db}).Routes(api)                // /queues, /limits
 	(&rules.API{DB: a.db, Kinds: a.kinds}).Routes(api) // /rules
 	a.endpoints.Routes(api)                            // /endpoints
+	a.sources.Routes(api, acceptor)                    // /sources
 	analytics.Routes(api, a.db)                        // GET /analytics/summary, /analytics/timeseries
 }

@@ -30,11 +30,16 @@ func (c *client) call(ctx context.Context, method, path string, in, out any) err
 			return fmt.Errorf("%s %s: %w", method, path, err)
 		}
 	}
-	req, err := http.NewRequestWithContext(ctx, method, c.url+path, &body)
+	return c.send(ctx, method, path, &body, http.Header{"Content-Type": {"application/json"}}, out)
+}
+
+// send sends a body as it is and decodes the answer into out.
+func (c *client) send(ctx context.Context, method, path string, body io.Reader, header http.Header, out any) error {
+	req, err := http.NewRequestWithContext(ctx, method, c.url+path, body)
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", method, path, err)
 	}
-	req.Header.Set("Content-Type", "application/json")
+	req.Header = header
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", method, path, err)
@@ -59,11 +64,22 @@ type endpoint struct {
 	Secret string `json:"secret"`
 }
 
-// event is what the demo needs of an accepted event.
+// source is what the demo needs of a source.
+type source struct {
+	Path string `json:"path"`
+}
+
+// received is the answer to a webhook that came in.
+type received struct {
+	EventID string `json:"event_id"`
+}
+
+// event is what the demo needs of an event.
 type event struct {
-	ID     string   `json:"id"`
-	Type   string   `json:"type"`
-	JobIDs []string `json:"job_ids"`
+	ID      string `json:"id"`
+	Type    string `json:"type"`
+	Subject string `json:"subject"`
+	Jobs    []job  `json:"jobs"`
 }
 
 // job is what the demo needs of a job.

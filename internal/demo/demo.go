@@ -3,6 +3,7 @@ package demo
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/signalstack/signalstack/internal/app"
 )
@@ -51,9 +54,11 @@ func Run(ctx context.Context, opt app.Options) error {
 	return errors.Join(err, shown)
 }
 
-// show sets the stage, sends the events and checks every delivery.
+// show sets the stage, sends the webhooks as GitHub does and checks every delivery.
 func show(ctx context.Context, c *client, r *Receiver, out *printer) error {
-	if err := stage(ctx, c, r, out); err != nil {
+	secret := rand.Text() // GitHub gets it when a webhook is set up there
+	s, err := stage(ctx, c, r, out, secret)
+	if err != nil {
 		return err
 	}
 	webhooks, err := GitHub()
@@ -62,9 +67,8 @@ func show(ctx context.Context, c *client, r *Receiver, out *printer) error {
 	}
 	var sent []sentEvent
 	for _, w := range webhooks {
-		var e event
-		in := map[string]any{"type": w.Type(), "source": "github", "data": w.Payload}
-		if err := c.call(ctx, http.MethodPost, "/events", in, &e); err != nil {
+		e, err := post(ctx, c, s, w.Header(uuid.NewString(), secret), w.Payload)
+		if err != nil {
 			return err
 		}
 		out.event(e)
@@ -78,14 +82,25 @@ func show(ctx context.Context, c *client, r *Receiver, out *printer) error {
 	return check(ctx, c, r, out, sent)
 }
 
-// stage makes two endpoints on the receiver and two rules.
-func stage(ctx context.Context, c *client, r *Receiver, out *printer) error {
+// post sends a webhook to the source and gives the event that it became.
+func post(ctx context.Context, c *client, s source, header http.Header, payload []byte) (event, error) {
+	var got received
+	if err := c.send(ctx, http.MethodPost, s.Path, bytes.NewReader(payload), header, &got); err != nil {
+		return event{}, err
+	}
+	var e event
+	err := c.call(ctx, http.MethodGet, "/events/"+got.EventID, nil, &e)
+	return e, err
+}
+
+// stage makes two endpoints on the receiver, two rules and a source for GitHub.
+func stage(ctx context.Context, c *client, r *Receiver, out *printer, secret string) (source, error) {
 	endpoints := map[string]endpoint{}
-	for path, types := range map[string][]string{"/everything": {"github.*"}, "/pull-requests": {}} {
+	for path, types := range map[string][]string{"/everything": {"com.github.*"}, "/pull-requests": {}} {
 		var e endpoint
 		in := map[string]any{"url": r.URL(path), "event_types": types}
 		if err := c.call(ctx, http.MethodPost, "/endpoints", in, &e); err != nil {
-			return err
+			return source{}, err
 		}
 		r.Expect(path, e.Secret)
 		endpoints[path] = e
@@ -93,24 +108,31 @@ func stage(ctx context.Context, c *client, r *Receiver, out *printer) error {
 	}
 	rules := []map[string]any{
 		{
-			"name":    "opened pull requests",
-			"pattern": map[string]any{"type": []string{"github.pull_request"}, "data": map[string]any{"action": []string{"opened"}}},
+			"name": "opened pull requests",
+			"pattern": map[string]any{"type": []string{"com.github.pull_request.opened"}, "data": map[string]any{
+				"pull_request": map[string]any{"draft": []bool{false}, "changed_files": []any{map[string]any{"numeric": []any{"<", 100}}}},
+			}},
 			"actions": []map[string]any{{"kind": "webhook", "endpoint_id": endpoints["/pull-requests"].ID}},
 		},
 		{
 			"name":    "log stars of Codertocat",
-			"pattern": map[string]any{"type": []any{map[string]string{"prefix": "github.st"}}, "data": map[string]any{"sender": map[string]any{"login": []string{"Codertocat"}}}},
+			"pattern": map[string]any{"type": []any{map[string]string{"prefix": "com.github.star."}}, "data": map[string]any{"sender": map[string]any{"login": []string{"Codertocat"}}}},
 			"actions": []map[string]any{{"kind": "log", "payload": map[string]string{"message": "a star"}}},
 		},
 	}
 	for _, rule := range rules {
 		if err := c.call(ctx, http.MethodPost, "/rules", rule, nil); err != nil {
-			return err
+			return source{}, err
 		}
 		out.line("rule      %s", rule["name"])
 	}
-	out.line("")
-	return nil
+	var s source
+	in := map[string]any{"name": "GitHub", "kind": "github", "secrets": []map[string]string{{"secret": secret}}}
+	if err := c.call(ctx, http.MethodPost, "/sources", in, &s); err != nil {
+		return source{}, err
+	}
+	out.line("source    GitHub, at %s\n", s.Path)
+	return s, nil
 }
 
 // sentEvent is an event with the bytes that must arrive.
@@ -127,11 +149,11 @@ func check(ctx context.Context, c *client, r *Receiver, out *printer, sent []sen
 	var wrong []error
 	webhooks := 0
 	for _, e := range sent {
-		if len(e.JobIDs) == 0 {
+		if len(e.Jobs) == 0 {
 			wrong = append(wrong, fmt.Errorf("event %s (%s) made no job", e.ID, e.Type))
 		}
-		for _, id := range e.JobIDs {
-			j, err := await(ctx, c, id)
+		for _, made := range e.Jobs {
+			j, err := await(ctx, c, made.ID)
 			if err != nil {
 				return errors.Join(append(wrong, err)...)
 			}
@@ -214,15 +236,15 @@ func (p *printer) line(format string, args ...any) {
 }
 
 func (p *printer) event(e event) {
-	p.line("event     %-22s %s  jobs: %d", e.Type, e.ID, len(e.JobIDs))
+	p.line("event     %-36s %s  jobs: %d", e.Type, e.ID, len(e.Jobs))
 }
 
 func (p *printer) delivery(d Delivery) {
 	if d.Err != nil {
-		p.line("delivery  %-22s at %-15s WRONG: %v", d.Type, d.Path, d.Err)
+		p.line("delivery  %-36s at %-15s WRONG: %v", d.Type, d.Path, d.Err)
 		return
 	}
-	p.line("delivery  %-22s at %-15s signature verified, %d bytes", d.Type, d.Path, len(d.Data))
+	p.line("delivery  %-36s at %-15s signature verified, %d bytes", d.Type, d.Path, len(d.Data))
 }
 
 func (p *printer) summary(s summary) {

@@ -1,6 +1,7 @@
 // Package demo shows the product at work: it starts everything in one process,
-// sends real GitHub events, receives the webhooks itself and verifies each one
-// with the official Standard Webhooks library.
+// sends real GitHub webhooks, signed as GitHub signs, to a source, receives the
+// webhooks that come of them itself and verifies each one with the official Standard
+// Webhooks library.
 //
 // It is a client like any other: what it does to the product goes over HTTP. Its
 // error says that a delivery was missing or wrong.

@@ -4,7 +4,9 @@
 // It knows no domain. A domain's http.go registers operations with Register (no
 // body) or RegisterBody (a JSON body of a Go type); the same type makes the
 // OpenAPI schema, checks the body and decodes it, so the document cannot drift
-// from the code.
+// from the code. RegisterRaw is for requests that are signed: its handler gets the
+// bytes of the body, of any media type, and the header, and must trust neither
+// before it has verified the signature.
 //
 // A body is decoded strictly: UTF-8, one JSON value, no duplicate or unknown
 // field, names in their exact case, bounded nesting. All mistakes of a body are

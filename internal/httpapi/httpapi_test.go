@@ -386,3 +386,55 @@ func invalidCursor(t *testing.T, list httpapi.List) *fault.Error {
 	require.Error(t, err)
 	return fault.As(err)
 }
+
+type rawIn struct {
+	httpapi.RawRequest
+	ID string `path:"id" format:"uuid"`
+}
+
+type rawOut struct {
+	Body struct {
+		Sent  string `json:"sent"`
+		Event string `json:"event"`
+	}
+}
+
+// TestRawOperationSeesTheRequestAsItWasSent takes any media type, and refuses what
+// every operation refuses.
+func TestRawOperationSeesTheRequestAsItWasSent(t *testing.T) {
+	t.Parallel()
+	api := httpapi.New(httpapi.Config{Version: "test", MaxBody: 64, Log: slog.New(slog.DiscardHandler)})
+	httpapi.RegisterRaw(api, httpapi.Operation{OperationID: "raw", Method: http.MethodPost, Path: "/raw/{id}"},
+		func(_ context.Context, _ *rawIn, h http.Header, body []byte) (*rawOut, error) {
+			out := &rawOut{}
+			out.Body.Sent, out.Body.Event = string(body), h.Get("X-Event")
+			return out, nil
+		})
+	const id = "/raw/5f0c7a52-3d5e-4f0e-9d7b-8a3b4c1d2e6f"
+	for _, media := range []string{"", "application/json", "application/x-www-form-urlencoded", "text/plain; charset=latin1"} {
+		req := httptest.NewRequest(http.MethodPost, id, strings.NewReader(" {]\n"))
+		req.Header.Set("Content-Type", media)
+		req.Header.Set("X-Event", "push")
+		rec := httptest.NewRecorder()
+		api.Handler().ServeHTTP(rec, req)
+		require.Equal(t, 200, rec.Code, rec.Body)
+		require.JSONEq(t, `{"sent":" {]\n","event":"push"}`, rec.Body.String())
+	}
+	for _, c := range []struct {
+		path, body, coding string
+		status             int
+	}{
+		{id, strings.Repeat("a", 64), "", 200},
+		{id, strings.Repeat("a", 65), "", 413},
+		{id, "", "", 400},
+		{id, "a", "gzip", 415},
+		{id + "?a=b", "a", "", 422},
+		{"/raw/1", "a", "", 422},
+	} {
+		req := httptest.NewRequest(http.MethodPost, c.path, strings.NewReader(c.body))
+		req.Header.Set("Content-Encoding", c.coding)
+		rec := httptest.NewRecorder()
+		api.Handler().ServeHTTP(rec, req)
+		require.Equal(t, c.status, rec.Code, rec.Body)
+	}
+}

@@ -50,8 +50,8 @@ func refuseParameters(ctx context.Context) error {
 
 // checkBody refuses a body by its headers.
 func checkBody(op *huma.Operation, h http.Header) error {
-	if coding := strings.TrimSpace(h.Get("Content-Encoding")); coding != "" && !strings.EqualFold(coding, "identity") {
-		return fault.New(fault.Unsupported, "unsupported_content_encoding", "The body is encoded as %q; send it plain, without Content-Encoding.", coding)
+	if err := checkCoding(h); err != nil || op.Metadata[isRaw] != nil {
+		return err
 	}
 	if known, ok := op.Metadata[formsKey].(func(http.Header) (bool, error)); ok {
 		if is, err := known(h); is || err != nil {
@@ -81,6 +81,14 @@ func checkMedia(h http.Header) error {
 	default:
 		return fault.New(fault.Unsupported, "unsupported_media_type", "The body is %q; send JSON with Content-Type: application/json.", media)
 	}
+}
+
+// checkCoding refuses a body in a content coding.
+func checkCoding(h http.Header) error {
+	if coding := strings.TrimSpace(h.Get("Content-Encoding")); coding != "" && !strings.EqualFold(coding, "identity") {
+		return fault.New(fault.Unsupported, "unsupported_content_encoding", "The body is encoded as %q; send it plain, without Content-Encoding.", coding)
+	}
+	return nil
 }
 
 // queryMistakes reads the query string itself: the library drops the pairs that it
