@@ -17,23 +17,15 @@ import (
 
 // Routes lists the operations on replays.
 func (a *API) Routes(api *httpapi.API) {
-	dryRun := func() map[string]*huma.Response {
-		schema := httpapi.SchemaOf[DryRun](api.OpenAPI().Components.Schemas)
-		return map[string]*huma.Response{"200": {
-			Description: "What it would do, for a dry run", Content: map[string]*huma.MediaType{"application/json": {Schema: schema}},
-		}}
-	}
 	httpapi.RegisterBody(api, httpapi.Operation{
 		OperationID: "replay-event", Method: http.MethodPost, Path: "/events/{id}/replay", DefaultStatus: http.StatusCreated, Tags: []string{"replays"},
 		Summary: "Route one event again", Description: "The answer comes when its new jobs are durable. With dry_run they are only counted, and the answer is 200.",
-		Responses: dryRun(),
 	}, httpapi.OneLoose[NewEventReplay](), a.replayEvent)
 	httpapi.RegisterBody(api, httpapi.Operation{
 		OperationID: "create-replay", Method: http.MethodPost, Path: "/replays", DefaultStatus: http.StatusAccepted, Tags: []string{"replays"},
 		Summary: "Route all events of a filter again, in the background",
 		Description: "Workers take the events in the order of their creation. GET /replays/{id} tells how far they are. " +
 			"With dry_run events and jobs are only counted, for a few seconds at most, and the answer is 200.",
-		Responses: dryRun(),
 	}, httpapi.OneLoose[NewReplay](), a.create)
 	httpapi.Register(api, httpapi.Operation{
 		OperationID: "list-replays", Method: http.MethodGet, Path: "/replays", Tags: []string{"replays"},
@@ -46,6 +38,18 @@ func (a *API) Routes(api *httpapi.API) {
 		OperationID: "cancel-replay", Method: http.MethodPost, Path: "/replays/{id}/cancel", Tags: []string{"replays"},
 		Summary: "Cancel a replay", Description: "No more jobs are made from the answer on; those that were made go on. One that has ended is 409.",
 	}, a.cancel)
+	for _, path := range []string{"/events/{id}/replay", "/replays"} {
+		documentDryRun(api, path)
+	}
+}
+
+// documentDryRun adds the second answer of an operation to its document.
+func documentDryRun(api *httpapi.API, path string) {
+	doc := api.OpenAPI()
+	doc.Paths[path].Post.Responses["200"] = &huma.Response{
+		Description: "What it would do, for a dry run",
+		Content:     map[string]*huma.MediaType{"application/json": {Schema: httpapi.SchemaOf[DryRun](doc.Components.Schemas)}},
+	}
 }
 
 type eventIn struct {
