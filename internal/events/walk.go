@@ -28,12 +28,16 @@ type Stretch struct {
 }
 
 // scanText reads the next $1 rows after $2, in the order of an index: that of the type
-// or of the tenant where the walk names one (%s), else the primary key. It bounds what
-// a step costs, however few of the rows fit.
+// or of the tenant where the walk names one, else the primary key. It bounds what a step
+// costs, however few of the rows fit, as long as it is that index: the primary key and a
+// filter on the type would read all rows to find some. So the bounds (%s) are written in
+// a form that no other index can use, as rows of all its columns. That finds the place in
+// each partition before the position, which takes microseconds, where bounds on the id
+// would leave the partitions out.
 const scanText = `
     SELECT id, tenant, type, source, subject, received_at, coalesce(octet_length(data), 0) AS size
     FROM signalstack.events
-    WHERE id > $2::uuid AND id >= $3::uuid AND id < $4::uuid%s
+    WHERE %s
     ORDER BY id LIMIT $1`
 
 // fits is what the index does not know.
@@ -65,15 +69,17 @@ ORDER BY f.id`
 // way is one along the events.
 type way struct{ count, find string }
 
-func newWay(condition string) way {
-	return way{fmt.Sprintf(countText, condition), fmt.Sprintf(findText, condition)}
+func newWay(bounds string) way {
+	return way{fmt.Sprintf(countText, bounds), fmt.Sprintf(findText, bounds)}
 }
 
 // The index of tenants leaves the default one out, which has most of the events.
 var (
-	wayOfAll    = newWay("")
-	wayOfType   = newWay(" AND type = $6::text")
-	wayOfTenant = newWay(" AND tenant = $5::text AND tenant <> 'default'")
+	wayOfAll  = newWay(`id > $2::uuid AND id >= $3::uuid AND id < $4::uuid`)
+	wayOfType = newWay(`type = $6::text AND (type, id) > ($6::text, $2::uuid) AND (type, id) >= ($6::text, $3::uuid)
+      AND (type, id) < ($6::text, $4::uuid)`)
+	wayOfTenant = newWay(`tenant <> 'default' AND tenant = $5::text AND (tenant, id) > ($5::text, $2::uuid)
+      AND (tenant, id) >= ($5::text, $3::uuid) AND (tenant, id) < ($5::text, $4::uuid)`)
 )
 
 func (w Walk) way() way {
