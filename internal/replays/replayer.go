@@ -83,8 +83,12 @@ func (r *Replayer) make(ctx context.Context, tx *sqlx.Tx, found []events.Stored,
 	return made, jobs.Write(ctx, tx, made)
 }
 
-// dryRunTime is how long each of the two counts of a dry run may take.
-const dryRunTime = 3 * time.Second
+// How long a dry run may count events, which is a million a second and more, and how
+// long it may route them.
+const (
+	countTime = 8 * time.Second
+	routeTime = 3 * time.Second
+)
 
 // The size of a step of a dry run, in events looked at and in events routed.
 const (
@@ -96,14 +100,14 @@ const (
 // in its time than routing.
 func (r *Replayer) dryRun(ctx context.Context, s spec, tenant string) (DryRun, error) {
 	w := s.Filter.walk(tenant, time.Time{})
-	counted, whole, err := r.steps(ctx, func(tx *sqlx.Tx, after string) (events.Stretch, int, error) {
+	counted, whole, err := r.steps(ctx, countTime, func(tx *sqlx.Tx, after string) (events.Stretch, int, error) {
 		stretch, err := w.Count(ctx, tx, after, dryRunScan)
 		return stretch, stretch.Found, err
 	})
 	if err != nil {
 		return DryRun{}, err
 	}
-	made, routed, err := r.steps(ctx, func(tx *sqlx.Tx, after string) (events.Stretch, int, error) {
+	made, routed, err := r.steps(ctx, routeTime, func(tx *sqlx.Tx, after string) (events.Stretch, int, error) {
 		found, stretch, err := w.Next(ctx, tx, after, scanFor(dryRunBatch), dryRunBatch)
 		if err != nil {
 			return events.Stretch{}, 0, err
@@ -117,9 +121,11 @@ func (r *Replayer) dryRun(ctx context.Context, s spec, tenant string) (DryRun, e
 // steps walks until the end or the time is reached, adds up what the steps count, and
 // says whether it is the end. Each step is a transaction of its own: no snapshot is held
 // for long.
-func (r *Replayer) steps(ctx context.Context, step func(tx *sqlx.Tx, after string) (events.Stretch, int, error)) (n int, end bool, err error) {
+func (r *Replayer) steps(
+	ctx context.Context, most time.Duration, step func(tx *sqlx.Tx, after string) (events.Stretch, int, error),
+) (n int, end bool, err error) {
 	after := ""
-	for stop := time.Now().Add(dryRunTime); time.Now().Before(stop); {
+	for stop := time.Now().Add(most); time.Now().Before(stop); {
 		var stretch events.Stretch
 		var found int
 		err := pg.InSteadyTx(ctx, r.db, func(tx *sqlx.Tx) error {
