@@ -136,8 +136,8 @@ const (
 type Filter struct {
 	State                       queue.State
 	Kind, Queue, Tenant         string
-	EventID, RuleID, EndpointID string // UUIDs, and so is the next
-	ReplayID                    string
+	EventID, RuleID, EndpointID string // UUIDs
+	ReplayID                    string // a UUID
 	CreatedAfter, CreatedBefore time.Time
 	After                       string // id of the last job of the page before
 	Ascending                   bool

@@ -41,8 +41,8 @@ type NewJob struct {
 	OrderingKey string // jobs of one key run one after the other
 	MaxAttempts int
 	Timeout     time.Duration
-	Retry       string // JSON policy; "" is the kind's own
-	ReplayID    uuid.NullUUID
+	Retry       string        // JSON policy; "" is the kind's own
+	ReplayID    uuid.NullUUID // the replay that makes it of an old event
 }
 
 // Lane is the line in its queue that the job stands in: jobs of one tenant, and of

@@ -26,6 +26,7 @@ import (
 	"github.com/signalstack/signalstack/internal/outbound"
 	"github.com/signalstack/signalstack/internal/pg"
 	"github.com/signalstack/signalstack/internal/pgtest"
+	"github.com/signalstack/signalstack/internal/queue"
 	"github.com/signalstack/signalstack/internal/replays"
 	"github.com/signalstack/signalstack/internal/rules"
 	"github.com/signalstack/signalstack/internal/sealed"
@@ -251,6 +252,7 @@ func TestEventsOfLaterAreNotReplayed(t *testing.T) {
 	r := send[replays.Replay](h, "/replays", `{"filter":{"type":"a"}}`, 202)
 	h.accept(`{"type":"a"}`)
 	// One that a process with a clock behind ours accepts now, between the others.
+	require.NoError(t, queue.EnsurePartitions(t.Context(), h.db, time.Now().Add(-time.Minute)))
 	_, err := h.db.ExecContext(t.Context(), `
 		INSERT INTO signalstack.events (id, tenant, type, source, subject, sender_id, time, received_at)
 		SELECT signalstack.uuid7(now() - interval '1 second'), 'default', 'a', '', '', '', now(), now()`)
@@ -258,6 +260,29 @@ func TestEventsOfLaterAreNotReplayed(t *testing.T) {
 	h.work()
 	require.Equal(t, int64(2), h.await(r.ID).Done)
 	require.Equal(t, 2, h.count("jobs WHERE replay_id = $1", r.ID))
+}
+
+func TestReplayTakesAPeriod(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.work()
+	h.rule(`{"type":["a"]}`, "")
+	now := time.Now().UTC().Truncate(time.Hour)
+	at := func(hours int) string { return now.Add(time.Duration(hours) * time.Hour).Format(time.RFC3339) }
+	require.NoError(t, queue.EnsurePartitions(t.Context(), h.db, now, now.Add(-24*time.Hour), now.Add(-48*time.Hour)))
+	_, err := h.db.ExecContext(t.Context(), `
+		INSERT INTO signalstack.events (id, tenant, type, source, subject, sender_id, time, received_at)
+		SELECT signalstack.uuid7($1::timestamptz - n * interval '1 hour'), 'default', 'a', '', '', '', now(), now() FROM generate_series(1, 40) AS n`, at(0))
+	require.NoError(t, err)
+	for filter, want := range map[string]int64{
+		`"created_after":"` + at(-10) + `"`:                                             10,
+		`"created_before":"` + at(-10) + `"`:                                            30,
+		`"created_after":"` + at(-30) + `","created_before":"` + at(-4) + `"`:           26,
+		`"type":"a","created_after":"` + at(-3) + `","created_before":"` + at(-2) + `"`: 1,
+	} {
+		r := h.await(send[replays.Replay](h, "/replays", `{"filter":{`+filter+`}}`, 202).ID)
+		require.Equal(t, []int64{want, want, want}, []int64{*r.Total, r.Done, r.Jobs}, filter)
+	}
 }
 
 func TestEachEventIsReplayedOnceByWorkersThatDie(t *testing.T) {
