@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/signalstack/signalstack/internal/analytics"
+	"github.com/signalstack/signalstack/internal/bulk"
 	"github.com/signalstack/signalstack/internal/events"
 	"github.com/signalstack/signalstack/internal/httpapi"
 	"github.com/signalstack/signalstack/internal/idempotency"
@@ -18,6 +19,7 @@ import (
 	"github.com/signalstack/signalstack/internal/jobs"
 	"github.com/signalstack/signalstack/internal/pg"
 	"github.com/signalstack/signalstack/internal/queue"
+	"github.com/signalstack/signalstack/internal/replays"
 	"github.com/signalstack/signalstack/internal/webhooks"
 )
 
@@ -61,6 +63,10 @@ func (a *App) serve(ctx context.Context, l net.Listener) error {
 	case <-ctx.Done():
 	}
 	return a.shutdown(ctx, server, api)
+}
+
+func (a *App) replays() *replays.API {
+	return &replays.API{DB: a.db, Replayer: replays.NewReplayer(a.db, a.kinds, a.log), KeyTTL: a.opt.Config.IdempotencyTTL}
 }
 
 func (a *App) knownEndpoints(ctx context.Context, tenant string, ids []uuid.UUID) (map[uuid.UUID]bool, error) {
@@ -109,6 +115,12 @@ func ignoreClosed(err error) error {
 // poll is how often a worker looks for jobs by itself; notifications tell it sooner.
 const poll = 2 * time.Second
 
+// bulkPoll is how often a worker looks for operations in the background, which are few.
+const bulkPoll = time.Second
+
+// keepBulk is how long they are shown after their end.
+const keepBulk = 30 * 24 * time.Hour
+
 // work is the role that runs the jobs and keeps the tables in order.
 func (a *App) work(ctx context.Context) error {
 	defer close(a.worked)
@@ -119,12 +131,14 @@ func (a *App) work(ctx context.Context) error {
 	}, a.db, a.heartbeat, a.kinds, a.log)
 	a.log.InfoContext(ctx, "working", "queues", cfg.Queues)
 	outbox := events.NewOutbox(events.OutboxConfig{KeyTTL: cfg.IdempotencyTTL, Listen: a.direct}, a.db, a.kinds, a.log)
-	errs := make([]error, 4)
+	batches := &bulk.Runner{DB: a.db, Log: a.log, Kinds: []bulk.Kind{replays.NewReplayer(a.db, a.kinds, a.log).Bulk()}, Poll: bulkPoll}
+	errs := make([]error, 5)
 	var running sync.WaitGroup
 	running.Go(func() { errs[0] = runner.Run(ctx) })
 	running.Go(func() { errs[1] = a.reaper().Run(ctx) })
 	running.Go(func() { errs[2] = a.upkeep(ctx) })
 	running.Go(func() { errs[3] = outbox.Run(ctx) })
+	running.Go(func() { errs[4] = batches.Run(ctx) })
 	running.Wait()
 	return errors.Join(errs...)
 }
@@ -143,7 +157,8 @@ func (a *App) upkeep(ctx context.Context) error {
 	canceler := &queue.CancelSweeper{DB: a.db, Log: a.log}
 	folder := &analytics.Folder{DB: a.db, Log: a.log}
 	sweeper := &idempotency.Sweeper{DB: a.db, Log: a.log, Interval: 10 * time.Minute}
-	return leader.Run(ctx, partitioner.Run, canceler.Run, folder.Run, sweeper.Run, a.retention().Run, a.reseal)
+	ended := &bulk.Sweeper{DB: a.db, Log: a.log, Keep: keepBulk}
+	return leader.Run(ctx, partitioner.Run, canceler.Run, folder.Run, sweeper.Run, ended.Run, a.retention().Run, a.reseal)
 }
 
 // reseal brings stored secrets under the first of the configured keys, once: keys

@@ -17,6 +17,7 @@ func (a *App) routes(api *httpapi.API, acceptor *events.Acceptor, operators *job
 	(&events.API{DB: a.db}).Routes(api)                // GET /events, GET /events/{id}, POST /rules/test
 	operators.Routes(api)                              // POST GET /jobs, GET /jobs/{id}
 	(&queues.API{DB: a.db}).Routes(api)                // /queues, /limits
+	a.replays().Routes(api)                            // /replays, POST /events/{id}/replay
 	(&rules.API{DB: a.db, Kinds: a.kinds}).Routes(api) // /rules
 	a.endpoints.Routes(api)                            // /endpoints
 	a.sources.Routes(api, acceptor)                    // /sources

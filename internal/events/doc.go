@@ -16,6 +16,9 @@
 // make of it and why; patterns are tried on events that are not stored. Both take
 // the event as matching does when it comes in, and both are bounded.
 //
+// Stored events can be walked over and routed again: Walk and Rerouter are the parts of
+// that which know events; internal/replays is what users see of it.
+//
 // An application on the same database may send events in its own transactions, by
 // signalstack.send_event: they wait in the outbox, which workers route and store
 // like any others, each exactly once.

@@ -59,24 +59,24 @@ func list(ctx context.Context, q pg.Querier, f filter) ([]Listed, error) {
 }
 
 // get gives one event and its data.
-func get(ctx context.Context, q pg.Querier, id uuid.UUID) (stored, error) {
-	var row stored
+func get(ctx context.Context, q pg.Querier, id uuid.UUID) (Stored, error) {
+	var row Stored
 	err := q.GetContext(ctx, &row, `SELECT `+columns+`, opaque, data FROM signalstack.events WHERE id = $1`, id)
 	if errors.Is(err, sql.ErrNoRows) {
-		return stored{}, fault.Missing("event", id.String())
+		return Stored{}, fault.Missing("event", id.String())
 	}
 	if err != nil {
-		return stored{}, fmt.Errorf("get event: %w", err)
+		return Stored{}, fmt.Errorf("get event: %w", err)
 	}
 	return row, nil
 }
 
-// stored is an event with its data.
-type stored struct {
+// Stored is an event as it is stored. Data is nil when it has none (any more).
+type Stored struct {
 	Listed
-	Opaque bool   `db:"opaque"`
+	Opaque bool   `db:"opaque"` // data are not JSON
 	Data   []byte `db:"data"`
 }
 
 // view gives the data as JSON, or nothing.
-func (s *stored) view() []byte { return cloudevents.Attributes{Opaque: s.Opaque}.View(s.Data) }
+func (s *Stored) view() []byte { return cloudevents.Attributes{Opaque: s.Opaque}.View(s.Data) }

@@ -111,6 +111,7 @@ type listIn struct {
 	EventID       string       `query:"event_id" format:"uuid"`
 	RuleID        string       `query:"rule_id" format:"uuid"`
 	EndpointID    string       `query:"endpoint_id" format:"uuid"`
+	ReplayID      string       `query:"replay_id" format:"uuid" doc:"Jobs that this replay made"`
 	CreatedAfter  httpapi.Time `query:"created_after" doc:"Created at this time or later"`
 	CreatedBefore httpapi.Time `query:"created_before" doc:"Created before this time"`
 	Limit         int          `query:"limit" minimum:"1" maximum:"1000" default:"50"`
@@ -121,7 +122,7 @@ type listIn struct {
 func (a *API) list(ctx context.Context, in *listIn) (*httpapi.PageOut[Record], error) {
 	list := httpapi.List{Path: "/jobs", Filters: map[string]string{
 		"state": in.State, "kind": in.Kind, "queue": in.Queue, "tenant": in.Tenant, "event_id": in.EventID, "rule_id": in.RuleID,
-		"endpoint_id": in.EndpointID, "created_after": in.CreatedAfter.Text(), "created_before": in.CreatedBefore.Text(), "order": in.Order,
+		"endpoint_id": in.EndpointID, "replay_id": in.ReplayID, "created_after": in.CreatedAfter.Text(), "created_before": in.CreatedBefore.Text(), "order": in.Order,
 	}}
 	after, err := list.Key(in.Cursor)
 	if err != nil {
@@ -129,7 +130,7 @@ func (a *API) list(ctx context.Context, in *listIn) (*httpapi.PageOut[Record], e
 	}
 	f := Filter{
 		State: queue.State(in.State), Kind: in.Kind, Queue: in.Queue, Tenant: in.Tenant,
-		EventID: in.EventID, RuleID: in.RuleID, EndpointID: in.EndpointID,
+		EventID: in.EventID, RuleID: in.RuleID, EndpointID: in.EndpointID, ReplayID: in.ReplayID,
 		CreatedAfter: bound(in.CreatedAfter), CreatedBefore: bound(in.CreatedBefore), Ascending: in.Order == "asc", Limit: in.Limit + 1, After: after,
 	}
 	rows, err := List(ctx, a.DB, f)

@@ -34,6 +34,7 @@ type Record struct {
 	RuleID        *uuid.UUID  `db:"rule_id" json:"rule_id,omitempty" doc:"The rule that made the job"`
 	EndpointID    *uuid.UUID  `db:"endpoint_id" json:"endpoint_id,omitempty" doc:"Where the job delivers to"`
 	ScheduleID    *uuid.UUID  `db:"schedule_id" json:"schedule_id,omitempty" doc:"The schedule that made the job"`
+	ReplayID      *uuid.UUID  `db:"replay_id" json:"replay_id,omitempty" doc:"The replay of its event that made the job; absent when the event's acceptance did"`
 	CreatedAt     time.Time   `db:"created_at" json:"created_at"`
 	StartedAt     *time.Time  `db:"started_at" json:"started_at,omitempty" doc:"Start of the newest attempt"`
 	FinishedAt    *time.Time  `db:"finished_at" json:"finished_at,omitempty" doc:"When the job reached its final state"`
@@ -71,7 +72,7 @@ type Attempt struct {
 const columns = `
 SELECT j.id, j.tenant, j.kind, j.queue, j.lane, coalesce(x.priority, r.priority, s.priority, o.priority, j.priority) AS priority,
        j.max_attempts, j.run_at, j.timeout_ms, j.ordering_key,
-       j.event_id, j.rule_id, j.endpoint_id, j.schedule_id, j.created_at,
+       j.event_id, j.rule_id, j.endpoint_id, j.schedule_id, j.replay_id, j.created_at,
        CASE WHEN x.job_id IS NOT NULL THEN 'running'
             WHEN r.job_id IS NOT NULL THEN 'pending'
             WHEN s.job_id IS NOT NULL THEN CASE WHEN s.attempt > 0 THEN 'retrying' ELSE 'scheduled' END
@@ -136,6 +137,7 @@ type Filter struct {
 	State                       queue.State
 	Kind, Queue, Tenant         string
 	EventID, RuleID, EndpointID string // UUIDs
+	ReplayID                    string // a UUID
 	CreatedAfter, CreatedBefore time.Time
 	After                       string // id of the last job of the page before
 	Ascending                   bool
@@ -174,6 +176,7 @@ func (f Filter) where() (string, []any) {
 		{"j.event_id = $%d::uuid", f.EventID},
 		{"j.rule_id = $%d::uuid", f.RuleID},
 		{"j.endpoint_id = $%d::uuid", f.EndpointID},
+		{"j.replay_id = $%d::uuid", f.ReplayID},
 	} {
 		if c.value != "" {
 			add(c.condition, c.value)

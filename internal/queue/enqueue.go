@@ -41,7 +41,8 @@ type NewJob struct {
 	OrderingKey string // jobs of one key run one after the other
 	MaxAttempts int
 	Timeout     time.Duration
-	Retry       string // JSON policy; "" is the kind's own
+	Retry       string        // JSON policy; "" is the kind's own
+	ReplayID    uuid.NullUUID // the replay that makes it of an old event
 }
 
 // Lane is the line in its queue that the job stands in: jobs of one tenant, and of
@@ -101,16 +102,17 @@ WITH given AS MATERIALIZED (
     SELECT id, tenant, kind, queue, lane, priority::smallint,
            coalesce(nullif(run_at, '')::timestamptz, now() + delay_us * interval '1 microsecond') AS run_at,
            nullif(payload, '') AS payload, nullif(event_id, '')::uuid AS event_id, event_type, nullif(rule_id, '')::uuid AS rule_id,
-           nullif(endpoint_id, '')::uuid AS endpoint_id, ordering_key, max_attempts::int, timeout_ms::int, retry, n
+           nullif(endpoint_id, '')::uuid AS endpoint_id, ordering_key, max_attempts::int, timeout_ms::int, retry,
+           nullif(replay_id, '')::uuid AS replay_id, n
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::bigint[], $9::bytea[],
-                $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::bigint[], $16::bigint[], $17::text[])
+                $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::bigint[], $16::bigint[], $17::text[], $18::text[])
          WITH ORDINALITY AS g (id, tenant, kind, queue, lane, priority, run_at, delay_us, payload,
-                               event_id, event_type, rule_id, endpoint_id, ordering_key, max_attempts, timeout_ms, retry, n)
+                               event_id, event_type, rule_id, endpoint_id, ordering_key, max_attempts, timeout_ms, retry, replay_id, n)
 ), written AS (
     INSERT INTO signalstack.jobs (id, tenant, kind, queue, lane, priority, run_at, payload, event_id, event_type, rule_id,
-                                  endpoint_id, ordering_key, max_attempts, timeout_ms, retry, created_at)
+                                  endpoint_id, ordering_key, max_attempts, timeout_ms, retry, replay_id, created_at)
     SELECT id, tenant, kind, queue, lane, priority, run_at, payload, event_id, event_type, rule_id,
-           endpoint_id, ordering_key, max_attempts, timeout_ms, retry, now()
+           endpoint_id, ordering_key, max_attempts, timeout_ms, retry, replay_id, now()
     FROM given
 ), %[1]slater AS (
     INSERT INTO signalstack.scheduled (job_id, queue, lane, priority, run_at, attempt, lease)
@@ -186,6 +188,7 @@ func enqueueArgs(jobs []NewJob) []any {
 		number(func(j *NewJob) int64 { return int64(j.MaxAttempts) }),
 		number(func(j *NewJob) int64 { return j.Timeout.Milliseconds() }),
 		text(func(j *NewJob) string { return j.Retry }),
+		text(func(j *NewJob) string { return idText(j.ReplayID) }),
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
+	"github.com/lib/pq"
 
 	"github.com/signalstack/signalstack/internal/jobs"
 	"github.com/signalstack/signalstack/internal/pattern"
@@ -33,11 +34,37 @@ func Load(ctx context.Context, q pg.Querier, log *slog.Logger) (*Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load rules: %w", err)
 	}
+	return newSet(rows, func(id uuid.UUID, err error) {
+		log.ErrorContext(ctx, "rule left out", "rule_id", id, "error", err)
+	}), nil
+}
+
+// LoadNamed compiles the rules of a tenant that are named, disabled ones as well, and
+// says which of them cannot be had, and why.
+func LoadNamed(ctx context.Context, q pg.Querier, tenant string, ids []uuid.UUID) (*Set, map[uuid.UUID]string, error) {
+	texts, problems := make(pq.StringArray, len(ids)), map[uuid.UUID]string{}
+	for i, id := range ids {
+		texts[i], problems[id] = id.String(), "names no rule of this tenant"
+	}
+	var rows []row
+	err := q.SelectContext(ctx, &rows, `
+		SELECT `+columns+` FROM signalstack.rules WHERE tenant = $1 AND id = ANY ($2::uuid[]) ORDER BY id`, tenant, texts)
+	if err != nil {
+		return nil, nil, fmt.Errorf("load named rules: %w", err)
+	}
+	for _, r := range rows {
+		delete(problems, r.ID)
+	}
+	return newSet(rows, func(id uuid.UUID, err error) { problems[id] = err.Error() }), problems, nil
+}
+
+// newSet compiles rules; leftOut is told of those that do not compile.
+func newSet(rows []row, leftOut func(uuid.UUID, error)) *Set {
 	s, patterns := &Set{byTenant: map[string]*tenantRules{}}, map[string][]*pattern.Pattern{}
 	for _, r := range rows {
 		rule, p, err := r.compile()
 		if err != nil {
-			log.ErrorContext(ctx, "rule left out", "rule_id", r.ID, "error", err)
+			leftOut(r.ID, err)
 			continue
 		}
 		if s.byTenant[rule.Tenant] == nil {
@@ -50,7 +77,7 @@ func Load(ctx context.Context, q pg.Querier, log *slog.Logger) (*Set, error) {
 	for tenant, t := range s.byTenant {
 		t.patterns = pattern.NewSet(patterns[tenant])
 	}
-	return s, nil
+	return s
 }
 
 // compile makes of a row what makes jobs; the error says why it makes none here.
