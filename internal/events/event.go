@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/signalstack/signalstack/internal/eventtypes"
 	"github.com/signalstack/signalstack/internal/fault"
 	"github.com/signalstack/signalstack/internal/httpapi"
 	"github.com/signalstack/signalstack/internal/idempotency"
@@ -65,7 +66,8 @@ func (n NewEvent) event(tenant string) Listed {
 	return e
 }
 
-// Listed is what is shown of an accepted event everywhere. It never changes.
+// Listed is what is shown of an accepted event everywhere. It never changes, but that
+// its data may be erased.
 type Listed struct {
 	ID         uuid.UUID `db:"id" json:"id" doc:"Made by SignalStack; a UUIDv7"`
 	Tenant     string    `db:"tenant" json:"tenant"`
@@ -75,22 +77,26 @@ type Listed struct {
 	SenderID   string    `db:"sender_id" json:"sender_id,omitempty" doc:"The id that the sender gave"`
 	Time       time.Time `db:"time" json:"time" doc:"When it happened"`
 	ReceivedAt time.Time `db:"received_at" json:"received_at" doc:"When it was accepted"`
+	// ErasedAt is nil for nearly all events.
+	ErasedAt *time.Time `db:"erased_at" json:"erased_at,omitempty" doc:"When its data was erased on request"`
 }
 
 // Event is an event as its acceptance is answered.
 type Event struct {
 	Listed
-	JobIDs []uuid.UUID `json:"job_ids" nullable:"false" doc:"The jobs that the event made"`
+	JobIDs   []uuid.UUID    `json:"job_ids" nullable:"false" doc:"The jobs that the event made"`
+	Warnings []fault.Detail `json:"warnings,omitempty" doc:"Where the data breaks the schema of the event's type, which warns and does not reject"`
 }
 
 // Explained is an event with its data, what came of it and why.
 type Explained struct {
 	Listed
-	Jobs      []jobs.Record   `json:"jobs" nullable:"false" doc:"The first 100 jobs that it made"`
-	MoreJobs  string          `json:"more_jobs,omitempty" doc:"Where all of them are listed, when they are more than 100"`
-	Rules     []rules.Verdict `json:"rules" nullable:"false" doc:"What the rules of its tenant would make of it as they are now, which need not be what they were when it came: the 100 oldest rules"`
-	MoreRules bool            `json:"more_rules,omitempty" doc:"There are more rules; POST /rules/test tells of any pattern"`
-	Data      httpapi.JSON    `json:"data,omitempty" doc:"Byte for byte as it came; absent when the event has none"`
+	Jobs      []jobs.Record       `json:"jobs" nullable:"false" doc:"The first 100 jobs that it made"`
+	MoreJobs  string              `json:"more_jobs,omitempty" doc:"Where all of them are listed, when they are more than 100"`
+	Rules     []rules.Verdict     `json:"rules" nullable:"false" doc:"What the rules of its tenant would make of it as they are now, which need not be what they were when it came: the 100 oldest rules"`
+	MoreRules bool                `json:"more_rules,omitempty" doc:"There are more rules; POST /rules/test tells of any pattern"`
+	Schema    *eventtypes.Verdict `json:"schema,omitempty" doc:"What the schema of its type says of the data, as it is now; absent when there is none, its mode is off, or the data was erased"`
+	Data      httpapi.JSON        `json:"data,omitempty" doc:"Byte for byte as it came; absent when the event has none, or no more"`
 }
 
 // envelope is what patterns see of an event beside its data.

@@ -14,7 +14,7 @@ import (
 	"github.com/signalstack/signalstack/internal/pg"
 )
 
-const columns = `id, tenant, type, source, subject, sender_id, time, received_at`
+const columns = `id, tenant, type, source, subject, sender_id, time, received_at, erased_at`
 
 // filter narrows a list of events; zero fields do not.
 type filter struct {

@@ -75,12 +75,60 @@ func (r *Request[T]) match(found map[idempotency.Key]idempotency.Found) bool {
 // at says which item of an array a fault is about.
 func (r *Request[T]) at(i int, err error) error {
 	f := fault.As(err)
-	if f == nil || len(r.Items) == 1 {
+	if f == nil || !r.Array {
 		return err
 	}
 	about := *f
 	about.Details = []fault.Detail{{Pointer: "/" + strconv.Itoa(i), Detail: "was sent before under the same key with another body"}}
 	return &about
+}
+
+// maxRefusals bounds the mistakes that are told of one request.
+const maxRefusals = 100
+
+// refuse refuses a request that has a fresh item which may not be written. What was
+// accepted before is answered as before, whatever has changed since.
+func (r *Request[T]) refuse(why func(T) error) {
+	var refusal error
+	var details []fault.Detail
+	for i, item := range r.Items {
+		if item.verdict != fresh || len(details) >= maxRefusals {
+			continue
+		}
+		err := why(item.Value)
+		if err == nil {
+			continue
+		}
+		if refusal == nil {
+			refusal = err
+		}
+		if f := fault.As(err); f != nil {
+			details = append(details, r.below(i, f.Details)...)
+		}
+	}
+	if refusal == nil {
+		return
+	}
+	if f := fault.As(refusal); f != nil {
+		about := *f
+		about.Details = details
+		refusal = &about
+	}
+	for _, item := range r.Items {
+		item.verdict, item.err = refused, refusal
+	}
+}
+
+// below gives mistakes of item i with pointers from the body.
+func (r *Request[T]) below(i int, details []fault.Detail) []fault.Detail {
+	if !r.Array {
+		return details
+	}
+	moved := make([]fault.Detail, len(details))
+	for j, d := range details {
+		moved[j] = fault.Detail{Pointer: "/" + strconv.Itoa(i) + d.Pointer, Detail: d.Detail}
+	}
+	return moved
 }
 
 // collides takes the keys of the fresh items, or says that one is taken.

@@ -90,7 +90,7 @@ func Accept[N, T, A any](ctx context.Context, in *Intake[T], body httpapi.Batch[
 	if err := refuseTwice(items); err != nil {
 		return nil, err
 	}
-	answers, err := in.Do(ctx, &Request[T]{Items: items})
+	answers, err := in.Do(ctx, &Request[T]{Items: items, Array: body.Array})
 	if err != nil {
 		return nil, err
 	}

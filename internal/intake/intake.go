@@ -38,6 +38,7 @@ const (
 // Request is one caller's items.
 type Request[T any] struct {
 	Items []*Item[T]
+	Array bool // the items stood in an array, and faults name them by their index
 }
 
 // Answer is what a caller gets for one item.
@@ -51,6 +52,8 @@ type Steps[T any] struct {
 	// Prepare settles what only the database knows, such as its time, before the
 	// answers are rendered. It sees all items, also those that turn out replayed.
 	Prepare func(context.Context, *sqlx.Tx, []T) error
+	// Refuse says why a fresh item may not be written, once it is prepared; may be nil.
+	Refuse func(T) error
 	// Resolve settles the fresh items, before they are rendered; may be nil.
 	Resolve func(context.Context, *sqlx.Tx, []T) error
 	// Render makes the answer of an item that will be written.
@@ -213,6 +216,11 @@ func (in *Intake[T]) storeInTx(ctx context.Context, tx *sqlx.Tx, requests []*Req
 	postponed, err := admit(ctx, tx, requests)
 	if err != nil {
 		return nil, err
+	}
+	if in.steps.Refuse != nil {
+		for _, r := range requests {
+			r.refuse(in.steps.Refuse)
+		}
 	}
 	var values []T
 	var taken []*Item[T]

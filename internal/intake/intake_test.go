@@ -135,7 +135,7 @@ func TestAnotherBodyUnderAKeyIsRefusedWithItsWholeRequest(t *testing.T) {
 	t.Parallel()
 	b := start(t)
 	require.NoError(t, b.all(t, []*intake.Item[word]{item("a", "k")})[0].err)
-	_, err := b.in.Do(t.Context(), &intake.Request[word]{Items: []*intake.Item[word]{item("b", ""), item("c", "k")}})
+	_, err := b.in.Do(t.Context(), &intake.Request[word]{Items: []*intake.Item[word]{item("b", ""), item("c", "k")}, Array: true})
 	require.Equal(t, idempotency.ErrMismatch.Code, fault.As(err).Code)
 	require.Equal(t, "/1", fault.As(err).Details[0].Pointer, "it says which")
 	require.Equal(t, []string{"a"}, b.stored(t))
