@@ -142,7 +142,12 @@ func (a *App) upkeep(ctx context.Context) error {
 	canceler := &queue.CancelSweeper{DB: a.db, Log: a.log}
 	folder := &analytics.Folder{DB: a.db, Log: a.log}
 	sweeper := &idempotency.Sweeper{DB: a.db, Log: a.log, Interval: 10 * time.Minute}
-	return leader.Run(ctx, partitioner.Run, canceler.Run, folder.Run, sweeper.Run, a.retention().Run)
+	expirer := &events.Expirer{DB: a.db, Log: a.log, Default: a.opt.Config.RetentionEvents}
+	return leader.Run(ctx, partitioner.Run, canceler.Run, folder.Run, sweeper.Run, a.retention().Run, expirer.Run, a.eraser().Run)
+}
+
+func (a *App) eraser() *events.Eraser {
+	return &events.Eraser{DB: a.db, Log: a.log, KeyTTL: a.opt.Config.IdempotencyTTL}
 }
 
 func (a *App) retention() *queue.Retention {

@@ -17,6 +17,7 @@ func (a *App) routes(api *httpapi.API, acceptor *events.Acceptor, operators *job
 	a.healthRoutes(api)                                // GET /health /livez /readyz
 	acceptor.Routes(api)                               // POST /events
 	(&events.API{DB: a.db}).Routes(api)                // GET /events, GET /events/{id}, POST /rules/test
+	a.eraser().Routes(api)                             // POST /events/{id}/erase, POST /events/erase, /erasures
 	operators.Routes(api)                              // POST GET /jobs, GET /jobs/{id}
 	(&queues.API{DB: a.db}).Routes(api)                // /queues, /limits
 	(&rules.API{DB: a.db, Kinds: a.kinds}).Routes(api) // /rules

@@ -19,8 +19,8 @@ const (
 	Reject Mode = "reject" // it is refused
 )
 
-// NewType is what a client may say of a type.
-type NewType struct {
+// NewEventType is what a client may say of a type.
+type NewEventType struct {
 	Type        string       `json:"type" minLength:"1" doc:"The type of events, as POST /events has it" example:"payment.succeeded"`
 	Description string       `json:"description,omitempty" doc:"For people"`
 	Mode        string       `json:"mode,omitempty" enum:"off,warn,reject" doc:"What becomes of an event whose data breaks the schema: nothing is looked at, it is accepted with warnings, or it is refused; default warn"`
@@ -30,33 +30,33 @@ type NewType struct {
 	Tenant      string       `json:"tenant,omitempty" doc:"Whose events it is about; default: the caller's"`
 }
 
-// NewVersion is one more schema of a type.
-type NewVersion struct {
+// NewSchemaVersion is one more schema of a type.
+type NewSchemaVersion struct {
 	Schema  httpapi.JSON `json:"schema" doc:"JSON Schema 2020-12 of the data"`
 	Example httpapi.JSON `json:"example,omitempty" doc:"Data that satisfies the schema"`
 }
 
-// TypePatch changes the fields that it has.
-type TypePatch struct {
+// EventTypePatch changes the fields that it has.
+type EventTypePatch struct {
 	Description *string `json:"description,omitempty"`
 	Mode        *string `json:"mode,omitempty" enum:"off,warn,reject"`
 	Enforced    *int    `json:"enforced,omitempty" minimum:"0" doc:"The version that events are checked by; 0: always the newest"`
 	Retention   *string `json:"retention,omitempty" doc:"As in POST /event-types; empty: as all events"`
 }
 
-// Listed is a type in a list. What nobody registered has no settings.
-type Listed struct {
-	Type       string     `db:"type" json:"type"`
-	Tenant     string     `db:"tenant" json:"tenant"`
-	Registered bool       `db:"registered" json:"registered" doc:"false: events of it came, and nobody registered it"`
-	Settings   *Settings  `db:"-" json:"settings,omitempty" doc:"Absent when it is not registered"`
-	Events     int64      `db:"events" json:"events" doc:"Events of the last 30 days"`
-	Warnings   int64      `db:"warnings" json:"warnings" doc:"Those of them that were accepted although their data broke the schema"`
-	LastSeen   *time.Time `db:"last_seen" json:"last_seen,omitempty" doc:"When the newest of them came; where none is there any more, the day; absent when none came"`
+// ListedType is a type in a list. What nobody registered has no settings.
+type ListedType struct {
+	Type       string        `db:"type" json:"type"`
+	Tenant     string        `db:"tenant" json:"tenant"`
+	Registered bool          `db:"registered" json:"registered" doc:"false: events of it came, and nobody registered it"`
+	Settings   *TypeSettings `db:"-" json:"settings,omitempty" doc:"Absent when it is not registered"`
+	Events     int64         `db:"events" json:"events" doc:"Events of the last 30 days"`
+	Warnings   int64         `db:"warnings" json:"warnings" doc:"Those of them that were accepted although their data broke the schema"`
+	LastSeen   *time.Time    `db:"last_seen" json:"last_seen,omitempty" doc:"When the newest of them came; where none is there any more, the day; absent when none came"`
 }
 
-// Settings are what is registered of a type.
-type Settings struct {
+// TypeSettings are what is registered of a type.
+type TypeSettings struct {
 	Description string    `json:"description,omitempty"`
 	Mode        Mode      `json:"mode" enum:"off,warn,reject"`
 	Enforced    int       `json:"enforced" doc:"The version that was chosen to check events by; 0: the newest"`
@@ -66,16 +66,16 @@ type Settings struct {
 	UpdatedAt   time.Time `json:"updated_at"`
 }
 
-// Type is a registered type with its schemas.
-type Type struct {
+// EventType is a registered type with its schemas.
+type EventType struct {
 	Type   string `json:"type"`
 	Tenant string `json:"tenant"`
-	Settings
-	Versions []Version `json:"versions" nullable:"false" doc:"Oldest first"`
+	TypeSettings
+	Versions []SchemaVersion `json:"versions" nullable:"false" doc:"Oldest first"`
 }
 
-// Version is one schema of a type. It never changes.
-type Version struct {
+// SchemaVersion is one schema of a type. It never changes.
+type SchemaVersion struct {
 	Version   int          `db:"version" json:"version"`
 	Schema    httpapi.JSON `db:"schema" json:"schema"`
 	Example   httpapi.JSON `db:"example" json:"example,omitempty"`
@@ -86,7 +86,7 @@ type Version struct {
 const maxDescription = 2000
 
 // Validate gives the mistakes that the schema does not know.
-func (n NewType) Validate() []fault.Detail {
+func (n NewEventType) Validate() []fault.Detail {
 	mistakes := httpapi.CheckText("/type", n.Type, 255)
 	if n.Type != "" && strings.TrimSpace(n.Type) == "" {
 		mistakes = append(mistakes, fault.Detail{Pointer: "/type", Detail: "must not be blank"})
@@ -99,13 +99,13 @@ func (n NewType) Validate() []fault.Detail {
 		return append(mistakes, fault.Detail{Pointer: "/schema", Detail: "is required beside an example"})
 	}
 	if n.Schema != nil {
-		mistakes = append(mistakes, NewVersion{n.Schema, n.Example}.Validate()...)
+		mistakes = append(mistakes, NewSchemaVersion{n.Schema, n.Example}.Validate()...)
 	}
 	return mistakes
 }
 
 // Validate gives the mistakes of the schema, and those of the example by the schema.
-func (n NewVersion) Validate() []fault.Detail {
+func (n NewSchemaVersion) Validate() []fault.Detail {
 	if n.Schema == nil {
 		return nil // told as missing
 	}
@@ -123,7 +123,7 @@ func (n NewVersion) Validate() []fault.Detail {
 }
 
 // Validate gives the mistakes that the schema does not know.
-func (p TypePatch) Validate() []fault.Detail {
+func (p EventTypePatch) Validate() []fault.Detail {
 	var mistakes []fault.Detail
 	if p.Description != nil {
 		mistakes = httpapi.CheckText("/description", *p.Description, maxDescription)

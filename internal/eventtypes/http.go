@@ -22,7 +22,7 @@ func (a *API) Routes(api *httpapi.API) {
 	httpapi.RegisterBody(api, httpapi.Operation{
 		OperationID: "create-event-type", Method: http.MethodPost, Path: "/event-types", DefaultStatus: http.StatusCreated, Tags: tags,
 		Summary: "Register an event type", Description: "It holds for every event accepted after the answer, in every process.",
-	}, httpapi.One[NewType](), a.create)
+	}, httpapi.One[NewEventType](), a.create)
 	httpapi.Register(api, httpapi.Operation{
 		OperationID: "list-event-types", Method: http.MethodGet, Path: "/event-types", Tags: tags,
 		Summary: "List event types by name", Description: "Those that are registered, and those of which an event came in the last 30 days.",
@@ -33,18 +33,18 @@ func (a *API) Routes(api *httpapi.API) {
 	httpapi.RegisterBody(api, httpapi.Operation{
 		OperationID: "add-event-type-version", Method: http.MethodPost, Path: "/event-types/{type}/versions", DefaultStatus: http.StatusCreated, Tags: tags,
 		Summary: "Add a schema to an event type", Description: "Events are checked by the newest one, unless the type names another.",
-	}, httpapi.One[NewVersion](), a.addVersion)
+	}, httpapi.One[NewSchemaVersion](), a.addVersion)
 	httpapi.RegisterBody(api, httpapi.Operation{
 		OperationID: "update-event-type", Method: http.MethodPatch, Path: "/event-types/{type}", Tags: tags,
 		Summary: "Change some fields of an event type", Description: "Fields that are absent stay as they are.",
-	}, httpapi.OneLoose[TypePatch](), a.update)
+	}, httpapi.OneLoose[EventTypePatch](), a.update)
 	httpapi.Register(api, httpapi.Operation{
 		OperationID: "delete-event-type", Method: http.MethodDelete, Path: "/event-types/{type}", DefaultStatus: http.StatusNoContent, Tags: tags,
 		Summary: "Forget what is registered of an event type", Description: "Its events stay, and are kept for as long as those of any type.",
 	}, a.remove)
 }
 
-type typeOut struct{ Body Type }
+type typeOut struct{ Body EventType }
 
 // byType names a type in the path. A slash in it is written %2F, and the router
 // leaves a path that has one as it is.
@@ -75,7 +75,7 @@ func (b *byType) names(ctx context.Context) (tenant, eventType string, err error
 	return b.Tenant, b.Type, nil
 }
 
-func (a *API) create(ctx context.Context, _ *struct{ httpapi.JSONBody }, n NewType) (*typeOut, error) {
+func (a *API) create(ctx context.Context, _ *struct{ httpapi.JSONBody }, n NewEventType) (*typeOut, error) {
 	tenant := n.Tenant
 	if tenant == "" {
 		tenant = httpapi.Tenant(ctx)
@@ -107,7 +107,7 @@ type listIn struct {
 	Cursor     string `query:"cursor" doc:"next_cursor of the page before, with the same filters"`
 }
 
-func (a *API) list(ctx context.Context, in *listIn) (*httpapi.PageOut[Listed], error) {
+func (a *API) list(ctx context.Context, in *listIn) (*httpapi.PageOut[ListedType], error) {
 	l := httpapi.List{Path: "/event-types", Filters: map[string]string{"tenant": in.Tenant, "registered": in.Registered}}
 	after, err := l.Key(in.Cursor)
 	if err != nil {
@@ -121,7 +121,7 @@ func (a *API) list(ctx context.Context, in *listIn) (*httpapi.PageOut[Listed], e
 	if err != nil {
 		return nil, err
 	}
-	return httpapi.NewPage(rows, in.Limit, l, func(t Listed) string { return key{t.Type, t.Tenant}.text() }), nil
+	return httpapi.NewPage(rows, in.Limit, l, func(t ListedType) string { return key{t.Type, t.Tenant}.text() }), nil
 }
 
 func (a *API) get(ctx context.Context, in *byType) (*typeOut, error) {
@@ -144,7 +144,7 @@ type changeIn struct {
 // maxVersions bounds the schemas of a type.
 const maxVersions = 1000
 
-func (a *API) addVersion(ctx context.Context, in *changeIn, n NewVersion) (*typeOut, error) {
+func (a *API) addVersion(ctx context.Context, in *changeIn, n NewSchemaVersion) (*typeOut, error) {
 	tenant, eventType, err := in.names(ctx)
 	if err != nil {
 		return nil, err
@@ -161,7 +161,7 @@ func (a *API) addVersion(ctx context.Context, in *changeIn, n NewVersion) (*type
 	})
 }
 
-func (a *API) update(ctx context.Context, in *changeIn, given httpapi.Item[TypePatch]) (*typeOut, error) {
+func (a *API) update(ctx context.Context, in *changeIn, given httpapi.Item[EventTypePatch]) (*typeOut, error) {
 	tenant, eventType, err := in.names(ctx)
 	if err != nil {
 		return nil, err
@@ -182,7 +182,7 @@ func (a *API) update(ctx context.Context, in *changeIn, given httpapi.Item[TypeP
 	})
 }
 
-func (p TypePatch) apply(r *row) {
+func (p EventTypePatch) apply(r *row) {
 	if p.Description != nil {
 		r.Description = *p.Description
 	}

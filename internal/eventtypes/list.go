@@ -32,7 +32,7 @@ func keyOf(text string) key {
 
 // list gives up to limit types after a key: those that are registered (only true),
 // those that came lately and are not (only false), or all of them (only nil).
-func list(ctx context.Context, q pg.Querier, tenant string, only *bool, after key, limit int) ([]Listed, error) {
+func list(ctx context.Context, q pg.Querier, tenant string, only *bool, after key, limit int) ([]ListedType, error) {
 	var now time.Time
 	if err := q.GetContext(ctx, &now, `SELECT now()`); err != nil {
 		return nil, fmt.Errorf("read clock: %w", err)
@@ -45,7 +45,7 @@ func list(ctx context.Context, q pg.Querier, tenant string, only *bool, after ke
 	for _, s := range seen {
 		counts[key{s.Type, s.Tenant}] = s
 	}
-	var all []Listed
+	var all []ListedType
 	if only == nil || *only {
 		if all, err = listRegistered(ctx, q, tenant, after, limit); err != nil {
 			return nil, err
@@ -58,9 +58,9 @@ func list(ctx context.Context, q pg.Querier, tenant string, only *bool, after ke
 		}
 		all = append(all, unregistered...)
 	}
-	slices.SortFunc(all, func(a, b Listed) int { return key{a.Type, a.Tenant}.compare(key{b.Type, b.Tenant}) })
+	slices.SortFunc(all, func(a, b ListedType) int { return key{a.Type, a.Tenant}.compare(key{b.Type, b.Tenant}) })
 	all = all[:min(limit, len(all))]
-	came := make([]*Listed, 0, len(all))
+	came := make([]*ListedType, 0, len(all))
 	for i := range all {
 		if s, ok := counts[key{all[i].Type, all[i].Tenant}]; ok {
 			all[i].Events, all[i].Warnings, all[i].LastSeen = s.Events, s.Warned, &s.Day
@@ -70,20 +70,20 @@ func list(ctx context.Context, q pg.Querier, tenant string, only *bool, after ke
 	return all, lastSeen(ctx, q, came)
 }
 
-func listRegistered(ctx context.Context, q pg.Querier, tenant string, after key, limit int) ([]Listed, error) {
+func listRegistered(ctx context.Context, q pg.Querier, tenant string, after key, limit int) ([]ListedType, error) {
 	rows, err := registered(ctx, q, tenant, after, limit)
 	if err != nil {
 		return nil, err
 	}
-	all := make([]Listed, len(rows))
+	all := make([]ListedType, len(rows))
 	for i, r := range rows {
-		all[i] = Listed{Type: r.Type, Tenant: r.Tenant, Registered: true, Settings: new(r.settings())}
+		all[i] = ListedType{Type: r.Type, Tenant: r.Tenant, Registered: true, Settings: new(r.settings())}
 	}
 	return all, nil
 }
 
 // withoutRegistered gives the types that came and that nobody registered, after a key.
-func withoutRegistered(ctx context.Context, q pg.Querier, counts map[key]analytics.SeenType, after key) ([]Listed, error) {
+func withoutRegistered(ctx context.Context, q pg.Querier, counts map[key]analytics.SeenType, after key) ([]ListedType, error) {
 	var known []struct{ Type, Tenant string }
 	if err := q.SelectContext(ctx, &known, `SELECT type, tenant FROM signalstack.event_types`); err != nil {
 		return nil, fmt.Errorf("read names of event types: %w", err)
@@ -92,10 +92,10 @@ func withoutRegistered(ctx context.Context, q pg.Querier, counts map[key]analyti
 	for _, k := range known {
 		is[key(k)] = true
 	}
-	var all []Listed
+	var all []ListedType
 	for k := range counts {
 		if !is[k] && k.compare(after) > 0 {
-			all = append(all, Listed{Type: k.Type, Tenant: k.Tenant})
+			all = append(all, ListedType{Type: k.Type, Tenant: k.Tenant})
 		}
 	}
 	return all, nil

@@ -24,7 +24,9 @@ const maxMistakes = 20
 func readMistakes(err *jsonschema.ValidationError, branches bool) []fault.Detail {
 	var all []fault.Detail
 	collect(err, branches, &all)
-	slices.SortFunc(all, func(a, b fault.Detail) int { return cmp.Or(cmp.Compare(a.Pointer, b.Pointer), cmp.Compare(a.Detail, b.Detail)) })
+	slices.SortFunc(all, func(a, b fault.Detail) int {
+		return cmp.Or(cmp.Compare(a.Pointer, b.Pointer), cmp.Compare(a.Detail, b.Detail))
+	})
 	all = slices.Compact(all)
 	if more := len(all) - maxMistakes; more > 0 {
 		all = append(all[:maxMistakes:maxMistakes], fault.Detail{Pointer: "", Detail: fmt.Sprintf("has %d more mistakes", more)})
@@ -40,8 +42,10 @@ func collect(err *jsonschema.ValidationError, branches bool, all *[]fault.Detail
 	}
 	whole := false
 	switch err.ErrorKind.(type) {
-	case *kind.AnyOf, *kind.OneOf, *kind.Contains, *kind.MinContains, *kind.PropertyNames:
+	case *kind.AnyOf, *kind.OneOf, *kind.Contains, *kind.MinContains:
 		whole = !branches
+	case *kind.PropertyNames: // what is below is about the name, and has no place
+		whole = true
 	}
 	if !whole && len(err.Causes) > 0 {
 		for _, cause := range err.Causes {

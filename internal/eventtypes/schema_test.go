@@ -115,11 +115,11 @@ func TestSchemaIsRefusedWithThePlaceOfItsMistake(t *testing.T) {
 		`{"pattern":"(?=a)"}`:             "/pattern ",
 		`{"patternProperties":{"(":{}}}`:  "/patternProperties",
 		`{"$ref":"#/$defs/missing"}`:      "/$ref refers to #/$defs/missing",
-		`{"$schema":"http://json-schema.org/draft-07/schema#"}`: "/$schema must be https://json-schema.org/draft/2020-12/schema",
-		`{"minimum":1e1000000}`:                                                          "/minimum is a number of more than 400 digits",
-		`{"description":"` + strings.Repeat("x", 64<<10) + `"}`:                          "a schema may have 65536",
-		strings.Repeat(`{"not":`, 70) + "{}" + strings.Repeat("}", 70):                   "nests deeper than 64 levels",
-		`{"$ref":"#"}`:                                                                   "comes back to itself",
+		`{"$schema":"http://json-schema.org/draft-07/schema#"}`:        "/$schema must be https://json-schema.org/draft/2020-12/schema",
+		`{"minimum":1e1000000}`:                                        "/minimum is a number of more than 400 digits",
+		`{"description":"` + strings.Repeat("x", 64<<10) + `"}`:        "a schema may have 65536",
+		strings.Repeat(`{"not":`, 70) + "{}" + strings.Repeat("}", 70): "nests deeper than 64 levels",
+		`{"$ref":"#"}`: "comes back to itself",
 		`{"allOf":[{"$ref":"#/$defs/a"}],"$defs":{"a":{"anyOf":[{"$ref":"#/$defs/a"}]}}}`: "comes back to itself",
 	} {
 		s, mistakes := eventtypes.Compile([]byte(schema))

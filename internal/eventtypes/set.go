@@ -28,8 +28,8 @@ type enforced struct {
 	schema  *Schema
 }
 
-// Verdict is what the schema of a type says of data.
-type Verdict struct {
+// SchemaCheck is what the schema of a type says of data.
+type SchemaCheck struct {
 	Mode     Mode           `json:"mode" enum:"warn,reject" doc:"What becomes of events that break the schema"`
 	Version  int            `json:"version" doc:"The version of the schema"`
 	Mistakes []fault.Detail `json:"mistakes" nullable:"false" doc:"Where the data breaks the schema; empty when it does not"`
@@ -41,21 +41,21 @@ type Verdict struct {
 // A check is work without waiting, so that only as many go on as there are
 // processors: one that finds a mistake in each value takes many times the memory of
 // its data.
-func (s *Set) Check(tenant, eventType string, data []byte) (Verdict, bool) {
+func (s *Set) Check(tenant, eventType string, data []byte) (SchemaCheck, bool) {
 	if s == nil {
-		return Verdict{}, false
+		return SchemaCheck{}, false
 	}
 	e, ok := s.byTenant[tenant][eventType]
 	if !ok {
-		return Verdict{}, false
+		return SchemaCheck{}, false
 	}
 	s.slots <- struct{}{}
 	defer func() { <-s.slots }()
-	return Verdict{Mode: e.mode, Version: e.version, Mistakes: below("/data", e.schema.Validate(data))}, true
+	return SchemaCheck{Mode: e.mode, Version: e.version, Mistakes: below("/data", e.schema.Validate(data))}, true
 }
 
 // Refusal is the fault of an event that its type rejects.
-func (v Verdict) Refusal() *fault.Error {
+func (v SchemaCheck) Refusal() *fault.Error {
 	f := fault.New(fault.Invalid, "schema_mismatch", "The data breaks the schema of its event type; errors lists the mistakes.")
 	f.Details = v.Mistakes
 	return f
@@ -140,7 +140,7 @@ func (s *Set) compile(ctx context.Context, q pg.Querier, ids pq.StringArray, log
 }
 
 // CheckOne says of one event what a Set would, from the database.
-func CheckOne(ctx context.Context, q pg.Querier, tenant, eventType string, data []byte) (*Verdict, error) {
+func CheckOne(ctx context.Context, q pg.Querier, tenant, eventType string, data []byte) (*SchemaCheck, error) {
 	var rows []struct {
 		Mode    Mode   `db:"mode"`
 		Version int    `db:"version"`
@@ -161,5 +161,5 @@ func CheckOne(ctx context.Context, q pg.Querier, tenant, eventType string, data 
 	if schema == nil {
 		return nil, nil //nolint:nilnil // as in Load
 	}
-	return &Verdict{rows[0].Mode, rows[0].Version, below("/data", schema.Validate(data))}, nil
+	return &SchemaCheck{rows[0].Mode, rows[0].Version, below("/data", schema.Validate(data))}, nil
 }

@@ -32,8 +32,8 @@ const columns = `tenant, type, description, mode, enforced, retention_ms, create
     SELECT coalesce(max(version), 0) FROM signalstack.event_type_versions AS v WHERE v.tenant = t.tenant AND v.type = t.type
 ) AS newest`
 
-func (r row) settings() Settings {
-	s := Settings{
+func (r row) settings() TypeSettings {
+	s := TypeSettings{
 		Description: r.Description, Mode: r.Mode, Newest: r.Newest, Retention: sayRetention(r.RetentionMS),
 		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
 	}
@@ -44,7 +44,7 @@ func (r row) settings() Settings {
 }
 
 // insert registers a type, with its first version where it has a schema.
-func insert(ctx context.Context, q pg.Querier, n NewType, tenant string) error {
+func insert(ctx context.Context, q pg.Querier, n NewEventType, tenant string) error {
 	mode := Mode(n.Mode)
 	if mode == "" {
 		mode = Warn
@@ -64,10 +64,10 @@ func insert(ctx context.Context, q pg.Querier, n NewType, tenant string) error {
 	if n.Schema == nil {
 		return nil
 	}
-	return insertVersion(ctx, q, tenant, n.Type, 1, NewVersion{n.Schema, n.Example})
+	return insertVersion(ctx, q, tenant, n.Type, 1, NewSchemaVersion{n.Schema, n.Example})
 }
 
-func insertVersion(ctx context.Context, q pg.Querier, tenant, eventType string, version int, n NewVersion) error {
+func insertVersion(ctx context.Context, q pg.Querier, tenant, eventType string, version int, n NewSchemaVersion) error {
 	var example any
 	if n.Example != nil {
 		example = string(n.Example)
@@ -99,14 +99,14 @@ func find(ctx context.Context, q pg.Querier, tenant, eventType string, lock bool
 	return r, nil
 }
 
-func get(ctx context.Context, q pg.Querier, tenant, eventType string) (Type, error) {
+func get(ctx context.Context, q pg.Querier, tenant, eventType string) (EventType, error) {
 	r, err := find(ctx, q, tenant, eventType, false)
 	if err != nil {
-		return Type{}, err
+		return EventType{}, err
 	}
-	t := Type{Type: r.Type, Tenant: r.Tenant, Settings: r.settings(), Versions: []Version{}}
+	t := EventType{Type: r.Type, Tenant: r.Tenant, TypeSettings: r.settings(), Versions: []SchemaVersion{}}
 	var rows []struct {
-		Version
+		SchemaVersion
 		Text  string         `db:"text"`
 		Model sql.NullString `db:"model"`
 	}
@@ -114,14 +114,14 @@ func get(ctx context.Context, q pg.Querier, tenant, eventType string) (Type, err
 		SELECT version, schema AS text, example AS model, created_at FROM signalstack.event_type_versions
 		WHERE tenant = $1 AND type = $2 ORDER BY version`, tenant, eventType)
 	if err != nil {
-		return Type{}, fmt.Errorf("get versions of event type: %w", err)
+		return EventType{}, fmt.Errorf("get versions of event type: %w", err)
 	}
 	for _, v := range rows {
 		v.Schema = httpapi.JSON(v.Text)
 		if v.Model.Valid {
 			v.Example = httpapi.JSON(v.Model.String)
 		}
-		t.Versions = append(t.Versions, v.Version)
+		t.Versions = append(t.Versions, v.SchemaVersion)
 	}
 	return t, nil
 }
@@ -169,7 +169,7 @@ const lookBack = 200
 
 // lastSeen gives the time of the newest event of each type, where it is among the
 // newest few of its name in all tenants: one step of the index events_type each.
-func lastSeen(ctx context.Context, q pg.Querier, types []*Listed) error {
+func lastSeen(ctx context.Context, q pg.Querier, types []*ListedType) error {
 	var tenants, names pq.StringArray
 	for _, t := range types {
 		tenants, names = append(tenants, t.Tenant), append(names, t.Type)
