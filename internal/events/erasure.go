@@ -13,6 +13,7 @@ import (
 	"github.com/signalstack/signalstack/internal/fault"
 	"github.com/signalstack/signalstack/internal/httpapi"
 	"github.com/signalstack/signalstack/internal/pg"
+	"github.com/signalstack/signalstack/internal/queue"
 )
 
 // NewErasure asks to erase all of a subject.
@@ -115,11 +116,12 @@ func (e *Eraser) step(ctx context.Context, tx *sqlx.Tx, id uuid.UUID) (more bool
 		return false, err
 	}
 	var ids []uuid.UUID
-	// The index events_subject, in its order.
+	// The index events_subject, in its order. An event from SQL has the id of its
+	// sending, and is received later.
 	err = tx.SelectContext(ctx, &ids, `
 		SELECT id FROM signalstack.events
-		WHERE subject = $1 AND subject <> '' AND tenant = $2 AND id > $3 AND received_at <= $4
-		ORDER BY id LIMIT $5`, s.Subject, s.Tenant, s.SweptTo, s.RequestedAt, eraseBatch)
+		WHERE subject = $1 AND subject <> '' AND tenant = $2 AND id > $3 AND (received_at <= $4 OR id < $5)
+		ORDER BY id LIMIT $6`, s.Subject, s.Tenant, s.SweptTo, s.RequestedAt, queue.FirstID(s.RequestedAt.Add(time.Millisecond)), eraseBatch)
 	if err != nil {
 		return false, err
 	}
@@ -135,7 +137,8 @@ func (e *Eraser) step(ctx context.Context, tx *sqlx.Tx, id uuid.UUID) (more bool
 }
 
 // endSweep finishes a request, or begins the next sweep where events may have come
-// in behind this one.
+// in behind this one. A sweep that began while events waited in the outbox is not the
+// last: they may have become events behind it.
 func (e *Eraser) endSweep(ctx context.Context, tx *sqlx.Tx, s sweeping, n int) error {
 	waiting, err := eraseOutbox(ctx, tx, s)
 	if err != nil {
@@ -143,8 +146,9 @@ func (e *Eraser) endSweep(ctx context.Context, tx *sqlx.Tx, s sweeping, n int) e
 	}
 	_, err = tx.ExecContext(ctx, `
 		UPDATE signalstack.erasures
-		SET erased = erased + $2, swept_to = '00000000-0000-0000-0000-000000000000', swept_since = now(), finished_at = CASE WHEN $3 THEN now() END
-		WHERE id = $1`, s.ID, n, s.Settled && !waiting)
+		SET erased = erased + $2, swept_to = '00000000-0000-0000-0000-000000000000', finished_at = CASE WHEN $3 THEN now() END,
+		    swept_since = CASE WHEN $4 THEN requested_at ELSE now() END
+		WHERE id = $1`, s.ID, n, s.Settled && !waiting, waiting)
 	return err
 }
 

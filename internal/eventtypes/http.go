@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/jmoiron/sqlx"
@@ -46,17 +47,20 @@ func (a *API) Routes(api *httpapi.API) {
 
 type typeOut struct{ Body EventType }
 
-// byType names a type in the path. A slash in it is written %2F, and the router
+// ByType names a type in the path. A slash in it is written %2F, and the router
 // leaves a path that has one as it is.
-type byType struct {
+type ByType struct {
 	Type   string `path:"type" doc:"The type, percent-encoded: / as %2F"`
 	Tenant string `query:"tenant" doc:"Whose type it is; default: the caller's"`
 }
 
-// Resolve decodes the name; huma calls it before the handler.
-func (b *byType) Resolve(ctx huma.Context) []error {
-	if u := ctx.URL(); u.RawPath != "" {
-		if name, err := url.PathUnescape(b.Type); err == nil {
+// Resolve decodes the name; huma calls it before the handler, for an embedded ByType
+// more than once.
+func (b *ByType) Resolve(ctx huma.Context) []error {
+	u := ctx.URL()
+	const place = 2 // "", "event-types", the name
+	if parts := strings.Split(u.EscapedPath(), "/"); len(parts) > place {
+		if name, err := url.PathUnescape(parts[place]); err == nil {
 			b.Type = name
 		}
 	}
@@ -64,7 +68,7 @@ func (b *byType) Resolve(ctx huma.Context) []error {
 }
 
 // names gives the tenant and the type, which must be such as can be stored.
-func (b *byType) names(ctx context.Context) (tenant, eventType string, err error) {
+func (b *ByType) names(ctx context.Context) (tenant, eventType string, err error) {
 	if b.Tenant == "" {
 		b.Tenant = httpapi.Tenant(ctx)
 	}
@@ -124,7 +128,7 @@ func (a *API) list(ctx context.Context, in *listIn) (*httpapi.PageOut[ListedType
 	return httpapi.NewPage(rows, in.Limit, l, func(t ListedType) string { return key{t.Type, t.Tenant}.text() }), nil
 }
 
-func (a *API) get(ctx context.Context, in *byType) (*typeOut, error) {
+func (a *API) get(ctx context.Context, in *ByType) (*typeOut, error) {
 	tenant, eventType, err := in.names(ctx)
 	if err != nil {
 		return nil, err
@@ -138,7 +142,7 @@ func (a *API) get(ctx context.Context, in *byType) (*typeOut, error) {
 
 type changeIn struct {
 	httpapi.JSONBody
-	byType
+	ByType
 }
 
 // maxVersions bounds the schemas of a type.
@@ -199,7 +203,7 @@ func (p EventTypePatch) apply(r *row) {
 	}
 }
 
-func (a *API) remove(ctx context.Context, in *byType) (*struct{}, error) {
+func (a *API) remove(ctx context.Context, in *ByType) (*struct{}, error) {
 	tenant, eventType, err := in.names(ctx)
 	if err != nil {
 		return nil, err

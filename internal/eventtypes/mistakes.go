@@ -28,10 +28,26 @@ func readMistakes(err *jsonschema.ValidationError, branches bool) []fault.Detail
 		return cmp.Or(cmp.Compare(a.Pointer, b.Pointer), cmp.Compare(a.Detail, b.Detail))
 	})
 	all = slices.Compact(all)
+	if branches {
+		all = oneForEach(all)
+	}
 	if more := len(all) - maxMistakes; more > 0 {
 		all = append(all[:maxMistakes:maxMistakes], fault.Detail{Pointer: "", Detail: fmt.Sprintf("has %d more mistakes", more)})
 	}
 	return all
+}
+
+// oneForEach joins the mistakes of each place, which come one after the other.
+func oneForEach(all []fault.Detail) []fault.Detail {
+	var joined []fault.Detail
+	for _, m := range all {
+		if last := len(joined) - 1; last >= 0 && joined[last].Pointer == m.Pointer {
+			joined[last].Detail += "; or " + m.Detail
+			continue
+		}
+		joined = append(joined, m)
+	}
+	return joined
 }
 
 // collect walks to the errors that name a place.

@@ -30,11 +30,12 @@ func (a *API) Routes(api *httpapi.API) {
 
 type tenantOut struct{ Body Tenant }
 
-type byTenant struct {
+// ByTenant names a tenant in the path.
+type ByTenant struct {
 	Tenant string `path:"tenant" doc:"The tenant"`
 }
 
-func (b byTenant) check() error {
+func (b ByTenant) check() error {
 	if mistakes := httpapi.CheckName("/path/tenant", b.Tenant); len(mistakes) > 0 {
 		return fault.InvalidParameters(mistakes)
 	}
@@ -59,7 +60,7 @@ func (a *API) list(ctx context.Context, in *listIn) (*httpapi.PageOut[Tenant], e
 	return httpapi.NewPage(rows, in.Limit, l, func(t Tenant) string { return t.Tenant }), nil
 }
 
-func (a *API) get(ctx context.Context, in *byTenant) (*tenantOut, error) {
+func (a *API) get(ctx context.Context, in *ByTenant) (*tenantOut, error) {
 	if err := in.check(); err != nil {
 		return nil, err
 	}
@@ -72,7 +73,7 @@ func (a *API) get(ctx context.Context, in *byTenant) (*tenantOut, error) {
 
 type setIn struct {
 	httpapi.JSONBody
-	byTenant
+	ByTenant
 }
 
 func (a *API) set(ctx context.Context, in *setIn, s Setting) (*tenantOut, error) {
