@@ -17,12 +17,14 @@ import (
 // Fact is what a delta counts.
 type Fact string
 
-// The facts: an event that was accepted, a job that was created, an attempt that
+// The facts: an event that was accepted, one of those whose data broke the schema of its
+// type, a job that was created, an attempt that
 // ended (outcome: succeeded, error, timeout, crashed ...), a job that reached a
 // final state (outcome: succeeded, failed or canceled), a job that was taken up
 // again after that.
 const (
 	EventAccepted Fact = "event"
+	EventWarned   Fact = "event_warned"
 	JobCreated    Fact = "job_created"
 	AttemptEnded  Fact = "attempt"
 	JobEnded      Fact = "job"

@@ -155,7 +155,7 @@ func dropMinutes(ctx context.Context, q pg.Querier) error {
 				DELETE FROM signalstack.`+table+`
 				WHERE ctid = ANY (ARRAY(
 				    SELECT ctid FROM signalstack.`+table+`
-				    WHERE grain = 1 AND fact IN ('event', 'job_created', 'attempt', 'job', 'job_reopened') AND at < now() - $1 * interval '1 second'
+				    WHERE grain = 1 AND fact IN ('event', 'event_warned', 'job_created', 'attempt', 'job', 'job_reopened') AND at < now() - $1 * interval '1 second'
 				    LIMIT $2 FOR UPDATE SKIP LOCKED))`, int64(dropAfter.Seconds()), dropBatch)
 			if err != nil {
 				return fmt.Errorf("drop old minutes: %w", err)

@@ -45,6 +45,7 @@ func (t *tally) add(c count) {
 		case canceled:
 			t.canceled += c.N
 		}
+	case EventWarned: // is counted as an event as well
 	case JobReopened: // what comes of the job then is counted like that of any other
 	}
 }

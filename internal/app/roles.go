@@ -157,8 +157,9 @@ func (a *App) upkeep(ctx context.Context) error {
 	canceler := &queue.CancelSweeper{DB: a.db, Log: a.log}
 	folder := &analytics.Folder{DB: a.db, Log: a.log}
 	sweeper := &idempotency.Sweeper{DB: a.db, Log: a.log, Interval: 10 * time.Minute}
+	expirer := &events.Expirer{DB: a.db, Log: a.log, Default: a.opt.Config.RetentionEvents}
 	ended := &bulk.Sweeper{DB: a.db, Log: a.log, Keep: keepBulk}
-	return leader.Run(ctx, partitioner.Run, canceler.Run, folder.Run, sweeper.Run, ended.Run, a.retention().Run, a.reseal)
+	return leader.Run(ctx, partitioner.Run, canceler.Run, folder.Run, sweeper.Run, ended.Run, a.retention().Run, expirer.Run, a.eraser().Run, a.reseal)
 }
 
 // reseal brings stored secrets under the first of the configured keys, once: keys
@@ -173,6 +174,10 @@ func (a *App) reseal(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	return nil
+}
+
+func (a *App) eraser() *events.Eraser {
+	return &events.Eraser{DB: a.db, Log: a.log, KeyTTL: a.opt.Config.IdempotencyTTL}
 }
 
 func (a *App) retention() *queue.Retention {

@@ -3,10 +3,12 @@ package app
 import (
 	"github.com/signalstack/signalstack/internal/analytics"
 	"github.com/signalstack/signalstack/internal/events"
+	"github.com/signalstack/signalstack/internal/eventtypes"
 	"github.com/signalstack/signalstack/internal/httpapi"
 	"github.com/signalstack/signalstack/internal/jobs"
 	"github.com/signalstack/signalstack/internal/queues"
 	"github.com/signalstack/signalstack/internal/rules"
+	"github.com/signalstack/signalstack/internal/tenants"
 )
 
 // routes is the table of contents of the API: each line adds the operations of a
@@ -15,10 +17,13 @@ func (a *App) routes(api *httpapi.API, acceptor *events.Acceptor, operators *job
 	a.healthRoutes(api)                                // GET /health /livez /readyz
 	acceptor.Routes(api)                               // POST /events
 	(&events.API{DB: a.db}).Routes(api)                // GET /events, GET /events/{id}, POST /rules/test
+	a.eraser().Routes(api)                             // POST /events/{id}/erase, POST /events/erase, /erasures
 	operators.Routes(api)                              // POST GET /jobs, GET /jobs/{id}
 	(&queues.API{DB: a.db}).Routes(api)                // /queues, /limits
 	a.replays().Routes(api)                            // /replays, POST /events/{id}/replay
 	(&rules.API{DB: a.db, Kinds: a.kinds}).Routes(api) // /rules
+	(&eventtypes.API{DB: a.db}).Routes(api)            // /event-types
+	(&tenants.API{DB: a.db}).Routes(api)               // /tenants
 	a.endpoints.Routes(api)                            // /endpoints
 	a.sources.Routes(api, acceptor)                    // /sources
 	analytics.Routes(api, a.db)                        // GET /analytics/summary, /analytics/timeseries

@@ -31,7 +31,7 @@ type Config struct {
 	ShutdownGrace      time.Duration `env:"SIGNALSTACK_SHUTDOWN_GRACE" envDefault:"25s" cmd:"serve work all" help:"how long running jobs may finish when the process is told to stop"`
 	RetentionSucceeded time.Duration `env:"SIGNALSTACK_RETENTION_SUCCEEDED" envDefault:"168h" cmd:"work all" help:"how long succeeded jobs are kept; 0 for ever"`
 	RetentionFailed    time.Duration `env:"SIGNALSTACK_RETENTION_FAILED" envDefault:"720h" cmd:"work all" help:"how long failed and canceled jobs are kept; 0 for ever"`
-	RetentionEvents    time.Duration `env:"SIGNALSTACK_RETENTION_EVENTS" envDefault:"720h" cmd:"work all" help:"how long events are kept at least; 0 for ever"`
+	RetentionEvents    time.Duration `env:"SIGNALSTACK_RETENTION_EVENTS" envDefault:"720h" cmd:"work all" help:"how long events are kept at least, unless their type has a period of its own; 0 for ever"`
 	DisableAfter       time.Duration `env:"SIGNALSTACK_DISABLE_AFTER" envDefault:"120h" cmd:"work all" help:"how long an endpoint may fail without one success before it is disabled; 0 for never"`
 	RetentionQueues    Retentions    `env:"SIGNALSTACK_RETENTION_QUEUES" cmd:"work all" help:"queues whose jobs are kept for a time of their own, succeeded/failed, as in bulk=24h/72h"`
 	AllowNetworks      List          `env:"SIGNALSTACK_ALLOW_NETWORKS" cmd:"serve work all" help:"CIDRs and hosts that jobs may reach although they are private"`

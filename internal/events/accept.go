@@ -31,6 +31,7 @@ type acceptance struct {
 	view    []byte // data as JSON: what patterns see
 	jobs    []queue.NewJob
 	version int64 // of the routes that made the jobs
+	refusal error // why the event may not be stored, by those routes
 }
 
 // Acceptor takes events in.
@@ -44,6 +45,7 @@ func NewAcceptor(db *pg.DB, cfg intake.Config, kinds *jobs.Registry, log *slog.L
 	a := &Acceptor{router: newRouter(kinds, log)}
 	a.intake = intake.New(db, cfg, intake.Steps[*acceptance]{
 		Prepare: a.router.prepare,
+		Refuse:  func(x *acceptance) error { return x.refusal },
 		Render:  func(x *acceptance) []byte { return x.render() },
 		Write:   write,
 		IDs:     (*acceptance).ids,
@@ -63,7 +65,10 @@ func (a *Acceptor) begin(n NewEvent, tenant string) *acceptance {
 }
 
 func (r *router) match(rt *routes, x *acceptance) {
-	x.version, x.jobs = rt.version, r.jobsFor(rt, x)
+	x.version, x.jobs = rt.version, nil
+	if rt.guard.check(x); x.refusal == nil {
+		x.jobs = r.jobsFor(rt, x)
+	}
 }
 
 // prepare dates the events and routes anew those that older routes matched.
@@ -102,10 +107,13 @@ func write(ctx context.Context, tx *sqlx.Tx, fresh []*acceptance) error {
 	if err := insert(ctx, tx, fresh); err != nil {
 		return err
 	}
-	deltas := make([]analytics.Delta, len(fresh))
+	deltas := make([]analytics.Delta, 0, len(fresh))
 	var made []queue.NewJob
-	for i, x := range fresh {
-		deltas[i] = analytics.Delta{Fact: analytics.EventAccepted, Tenant: x.event.Tenant, Type: x.event.Type}
+	for _, x := range fresh {
+		deltas = append(deltas, analytics.Delta{Fact: analytics.EventAccepted, Tenant: x.event.Tenant, Type: x.event.Type})
+		if len(x.event.Warnings) > 0 {
+			deltas = append(deltas, analytics.Delta{Fact: analytics.EventWarned, Tenant: x.event.Tenant, Type: x.event.Type})
+		}
 		made = append(made, x.jobs...)
 	}
 	return jobs.Write(ctx, tx, made, deltas...)

@@ -12,6 +12,13 @@
 //     (section 3.1.1: source plus id names one event), by the same mechanism as an
 //     idempotency key and for as long.
 //
+// What keeps an event out, as the limit of its tenant and the schema of its type, is
+// part of the routes: it is decided in the same transaction, after it is known that
+// the event was not accepted before, so that a repeated request is answered as at
+// first. Data can be erased on request and events of a type deleted before others;
+// see Eraser and Expirer. Who makes a job of an event that is there must lock its row
+// (FOR KEY SHARE) and find erased_at empty.
+//
 // An event is shown with what came of it and with what the rules, as they are now,
 // make of it and why; patterns are tried on events that are not stored. Both take
 // the event as matching does when it comes in, and both are bounded.

@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/signalstack/signalstack/internal/cloudevents"
+	"github.com/signalstack/signalstack/internal/eventtypes"
 	"github.com/signalstack/signalstack/internal/fault"
 	"github.com/signalstack/signalstack/internal/httpapi"
 	"github.com/signalstack/signalstack/internal/idempotency"
@@ -71,7 +72,8 @@ func (n NewEvent) event(tenant string) Listed {
 	return e
 }
 
-// Listed is what is shown of an accepted event everywhere. It never changes.
+// Listed is what is shown of an accepted event everywhere. It never changes, but that
+// its data may be erased.
 type Listed struct {
 	ID         uuid.UUID `db:"id" json:"id" doc:"Made by SignalStack; a UUIDv7"`
 	Tenant     string    `db:"tenant" json:"tenant"`
@@ -86,23 +88,27 @@ type Listed struct {
 	ContentType string       `db:"content_type" json:"datacontenttype,omitempty" doc:"The media type of data, where a CloudEvent gave it"`
 	DataSchema  string       `db:"data_schema" json:"dataschema,omitempty" doc:"The URI of the schema of data, where a CloudEvent gave it"`
 	Extensions  httpapi.JSON `db:"extensions" json:"extensions,omitempty" doc:"The extension attributes of a CloudEvent: an object of texts, booleans and whole numbers"`
+	// ErasedAt is nil for nearly all events.
+	ErasedAt *time.Time `db:"erased_at" json:"erased_at,omitempty" doc:"When its data was erased on request"`
 }
 
 // Event is an event as its acceptance is answered.
 type Event struct {
 	Listed
-	JobIDs []uuid.UUID `json:"job_ids" nullable:"false" doc:"The jobs that the event made"`
+	JobIDs   []uuid.UUID    `json:"job_ids" nullable:"false" doc:"The jobs that the event made"`
+	Warnings []fault.Detail `json:"warnings,omitempty" doc:"Where the data breaks the schema of the event's type, which warns and does not reject"`
 }
 
 // Explained is an event with its data, what came of it and why.
 type Explained struct {
 	Listed
-	Jobs      []jobs.Record   `json:"jobs" nullable:"false" doc:"The first 100 jobs that it made"`
-	MoreJobs  string          `json:"more_jobs,omitempty" doc:"Where all of them are listed, when they are more than 100"`
-	Rules     []rules.Verdict `json:"rules" nullable:"false" doc:"What the rules of its tenant would make of it as they are now, which need not be what they were when it came: the 100 oldest rules"`
-	MoreRules bool            `json:"more_rules,omitempty" doc:"There are more rules; POST /rules/test tells of any pattern"`
-	Data      httpapi.JSON    `json:"data,omitempty" doc:"Byte for byte as it came; absent when the event has none. Data of a CloudEvent that are other text are a text"`
-	Base64    string          `json:"data_base64,omitempty" doc:"In place of data, when those of a CloudEvent are neither JSON nor other text"`
+	Jobs      []jobs.Record           `json:"jobs" nullable:"false" doc:"The first 100 jobs that it made"`
+	MoreJobs  string                  `json:"more_jobs,omitempty" doc:"Where all of them are listed, when they are more than 100"`
+	Rules     []rules.Verdict         `json:"rules" nullable:"false" doc:"What the rules of its tenant would make of it as they are now, which need not be what they were when it came: the 100 oldest rules"`
+	MoreRules bool                    `json:"more_rules,omitempty" doc:"There are more rules; POST /rules/test tells of any pattern"`
+	Schema    *eventtypes.SchemaCheck `json:"schema,omitempty" doc:"What the schema of its type says of the data, as it is now; absent when there is none, its mode is off, or the data was erased"`
+	Data      httpapi.JSON            `json:"data,omitempty" doc:"Byte for byte as it came; absent when the event has none, or no more. Data of a CloudEvent that are other text are a text"`
+	Base64    string                  `json:"data_base64,omitempty" doc:"In place of data, when those of a CloudEvent are neither JSON nor other text"`
 }
 
 // envelope is what patterns see of an event beside its data.

@@ -46,6 +46,7 @@ func serve(t *testing.T, db *pg.DB) http.Handler {
 	api := httpapi.New(httpapi.Config{Version: "test", MaxBody: 1 << 20, Log: slog.New(slog.DiscardHandler), Fault: pg.Fault})
 	a.Routes(api)
 	(&events.API{DB: db}).Routes(api)
+	(&events.Eraser{DB: db, Log: slog.New(slog.DiscardHandler), KeyTTL: time.Hour}).Routes(api)
 	(&rules.API{DB: db, Kinds: kinds()}).Routes(api)
 	return contract.Handler(t, api)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/signalstack/signalstack/internal/eventtypes"
 	"github.com/signalstack/signalstack/internal/fault"
 	"github.com/signalstack/signalstack/internal/httpapi"
 	"github.com/signalstack/signalstack/internal/jobs"
@@ -86,6 +87,11 @@ func explain(ctx context.Context, q pg.Querier, id uuid.UUID) (Explained, httpap
 	x.Rules, x.MoreRules, err = rules.Verdicts(ctx, q, e.Tenant, rules.NewExplainer(e.envelope(), data, rules.OfRequest))
 	if err != nil {
 		return Explained{}, nil, err
+	}
+	if e.ErasedAt == nil {
+		if x.Schema, err = eventtypes.CheckOne(ctx, q, e.Tenant, e.Type, data); err != nil {
+			return Explained{}, nil, err
+		}
 	}
 	return x, data, nil
 }

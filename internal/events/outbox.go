@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jmoiron/sqlx"
 
+	"github.com/signalstack/signalstack/internal/fault"
 	"github.com/signalstack/signalstack/internal/idempotency"
 	"github.com/signalstack/signalstack/internal/jobs"
 	"github.com/signalstack/signalstack/internal/pg"
@@ -31,7 +32,8 @@ import (
 //     which it is accepted.
 //   - Keys are those of POST /events. The first event of a key stays; another one is
 //     dropped, because nobody is there to be told.
-//   - A row that cannot be stored is set aside with its error and holds up no other.
+//   - A row that cannot be stored, or that the limits of its tenant or the schema of
+//     its type refuse, is set aside with its error and holds up no other.
 //     It is taken again when an operator empties its failed_at.
 type Outbox struct {
 	db     *pg.DB
@@ -153,6 +155,7 @@ type outboxRow struct {
 	IdempotencyKey *string   `db:"idempotency_key"`
 	Time           time.Time `db:"time"`
 	Data           []byte    `db:"data"`
+	CreatedAt      time.Time `db:"created_at"`
 }
 
 // errKeyTaken says that another process committed one of our keys meanwhile; the
@@ -206,7 +209,7 @@ func takeRows(ctx context.Context, tx *sqlx.Tx, limit int) ([]outboxRow, error) 
 		    WHERE bytes_before < $2
 		)
 		DELETE FROM signalstack.outbox AS o USING batch WHERE o.id = batch.id
-		RETURNING o.id, o.event_id, o.tenant, o.type, o.source, o.subject, o.sender_id, o.idempotency_key, o.time, o.data`,
+		RETURNING o.id, o.event_id, o.tenant, o.type, o.source, o.subject, o.sender_id, o.idempotency_key, o.time, o.data, o.created_at`,
 		limit, outboxBytes)
 	if err != nil {
 		return nil, fmt.Errorf("take events from SQL: %w", err)
@@ -299,6 +302,12 @@ func (o *Outbox) admit(ctx context.Context, tx *sqlx.Tx, rows []outboxRow, batch
 		if slices.ContainsFunc(of[i], func(k idempotency.Reservation) bool { _, standing := taken[k.Key]; return standing }) {
 			continue
 		}
+		if x.refusal != nil {
+			if err := o.putBack(ctx, tx, rows[i], x.refusal); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		for _, k := range of[i] {
 			taken[k.Key] = idempotency.Found{}
 			k.Status, k.Answer = http.StatusCreated, x.render()
@@ -313,9 +322,35 @@ func (o *Outbox) admit(ctx context.Context, tx *sqlx.Tx, rows []outboxRow, batch
 	return fresh, err
 }
 
+// putBack sets a row aside that was taken in this transaction and may not be stored.
+// Unlike one that spoils its batch it is known before anything is written.
+func (o *Outbox) putBack(ctx context.Context, tx *sqlx.Tx, r outboxRow, cause error) error {
+	why := reason(cause)
+	_, err := tx.ExecContext(ctx, `
+		INSERT INTO signalstack.outbox (id, event_id, tenant, type, source, subject, sender_id, idempotency_key, time, data, created_at, failed_at, error)
+		OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, now(), $12)`,
+		r.ID, r.EventID, r.Tenant, r.Type, r.Source, r.Subject, r.SenderID, r.IdempotencyKey, r.Time, r.Data, r.CreatedAt, why)
+	if err != nil {
+		return fmt.Errorf("put an event from SQL back: %w", err)
+	}
+	o.log.ErrorContext(ctx, "an event from SQL may not be stored; it is set aside in signalstack.outbox", "event_id", r.EventID, "tenant", r.Tenant, "error", why)
+	return nil
+}
+
+// reason is an error with its mistakes as a text column holds it.
+func reason(cause error) string {
+	text := cause.Error()
+	if f := fault.As(cause); f != nil {
+		for _, d := range f.Details {
+			text += "\n" + d.Pointer + " " + d.Detail
+		}
+	}
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
+}
+
 // setAside keeps a row that cannot be stored from being taken again.
 func (o *Outbox) setAside(ctx context.Context, r outboxRow, cause error) error {
-	why := strings.ReplaceAll(strings.ToValidUTF8(cause.Error(), "\uFFFD"), "\x00", "\uFFFD") // what a text can hold
+	why := reason(cause)
 	_, err := o.db.ExecContext(ctx, `UPDATE signalstack.outbox SET failed_at = now(), error = $2 WHERE id = $1 AND failed_at IS NULL`, r.ID, why)
 	if err != nil {
 		return fmt.Errorf("set an event from SQL aside: %w", err)

@@ -79,7 +79,11 @@ func (r *Rerouter) routes(ctx context.Context, tx *sqlx.Tx, through Through) (*r
 	return &routes{rules: set}, nil
 }
 
-// GetStored gives one event with its data.
+// GetStored gives one event with its data. Nobody erases or drops it before the
+// transaction has ended.
 func GetStored(ctx context.Context, tx *sqlx.Tx, id uuid.UUID) (Stored, error) {
+	if _, err := tx.ExecContext(ctx, `SELECT FROM signalstack.events WHERE id = $1 FOR KEY SHARE`, id); err != nil {
+		return Stored{}, fmt.Errorf("lock event: %w", err)
+	}
 	return get(ctx, tx, id)
 }

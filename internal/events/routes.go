@@ -28,6 +28,7 @@ type routes struct {
 	version       int64
 	rules         *rules.Set
 	subscriptions map[string][]webhooks.Subscription // by tenant
+	guard         guard
 }
 
 func newRouter(kinds *jobs.Registry, log *slog.Logger) *router {
@@ -56,7 +57,11 @@ func (r *router) refresh(ctx context.Context, tx *sqlx.Tx) (time.Time, *routes, 
 	if err != nil {
 		return time.Time{}, nil, err
 	}
-	fresh := &routes{version: row.Version, rules: set, subscriptions: map[string][]webhooks.Subscription{}}
+	guard, err := loadGuard(ctx, tx, r.current.Load().guard, r.log)
+	if err != nil {
+		return time.Time{}, nil, err
+	}
+	fresh := &routes{version: row.Version, rules: set, subscriptions: map[string][]webhooks.Subscription{}, guard: guard}
 	for _, s := range subscriptions {
 		fresh.subscriptions[s.Tenant] = append(fresh.subscriptions[s.Tenant], s)
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/signalstack/signalstack/internal/pg"
 )
 
-const columns = `id, tenant, type, source, subject, sender_id, time, received_at, content_type, data_schema, extensions`
+const columns = `id, tenant, type, source, subject, sender_id, time, received_at, content_type, data_schema, extensions, erased_at`
 
 // filter narrows a list of events; zero fields do not.
 type filter struct {

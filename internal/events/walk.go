@@ -151,7 +151,8 @@ func (w Walk) Next(ctx context.Context, tx *sqlx.Tx, after string, scan, limit i
 	err := tx.SelectContext(ctx, &all, `
 		SELECT `+columns+`, opaque, data FROM signalstack.events
 		WHERE id = ANY ($1::uuid[]) AND id >= $2::uuid AND id <= $3::uuid
-		ORDER BY id`, ids, ids[0], ids[len(ids)-1])
+		ORDER BY id
+		FOR KEY SHARE`, ids, ids[0], ids[len(ids)-1]) // so that none is erased or dropped before its jobs are there
 	if err != nil {
 		return nil, Stretch{}, fmt.Errorf("read events: %w", err)
 	}

@@ -115,6 +115,32 @@ func (item *Item[T]) repeats(before map[idempotency.Key]earlier[T]) {
 	}
 }
 
+// refuseFresh refuses fresh items that may not be written, and with them those that
+// say the same again. What was accepted before is answered as before, whatever has
+// changed since.
+func (r *Request[T]) refuseFresh(why func(T) error) {
+	if r.settled() {
+		return
+	}
+	found := false
+	for _, item := range r.Items {
+		switch {
+		case item.verdict == fresh:
+			item.err = why(item.Value)
+		case item.verdict == repeated:
+			item.err = item.same.err
+		default:
+			continue
+		}
+		if item.err != nil {
+			item.verdict, found = refused, true
+		}
+	}
+	if found {
+		r.refuse()
+	}
+}
+
 // collides takes the keys of the fresh items, or says that one is taken.
 func (r *Request[T]) collides(taken map[idempotency.Key]bool) bool {
 	var keys []idempotency.Key

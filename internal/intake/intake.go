@@ -20,6 +20,8 @@ type Steps[T any] struct {
 	// answers are rendered. It sees all items that were not refused before, also those
 	// that turn out replayed.
 	Prepare func(context.Context, *sqlx.Tx, []T) error
+	// Refuse says why a fresh item may not be written, once it is prepared; may be nil.
+	Refuse func(T) error
 	// Resolve settles the fresh items, before they are rendered; may be nil.
 	Resolve func(context.Context, *sqlx.Tx, []T) error
 	// Render makes the answer of an item that will be written.
@@ -209,6 +211,11 @@ func (in *Intake[T]) storeInTx(ctx context.Context, tx *sqlx.Tx, requests []*Req
 	postponed, err := admit(ctx, tx, requests)
 	if err != nil {
 		return nil, err
+	}
+	if in.steps.Refuse != nil {
+		for _, r := range requests {
+			r.refuseFresh(in.steps.Refuse)
+		}
 	}
 	var values []T
 	for _, r := range requests {

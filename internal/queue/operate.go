@@ -70,7 +70,7 @@ var errMoved = errors.New("the job moved meanwhile")
 func Cancel(ctx context.Context, db *pg.DB, id uuid.UUID) (State, error) {
 	var state State
 	err := operate(ctx, db, id, func(tx *sqlx.Tx, j operated) error {
-		canceled, err := cancelWaiting(ctx, tx, j)
+		canceled, err := cancelWaiting(ctx, tx, j, "")
 		if err != nil || canceled {
 			state = Canceled
 			return err
@@ -89,15 +89,20 @@ func CancelWaiting(ctx context.Context, tx *sqlx.Tx, id uuid.UUID) (bool, error)
 	if err != nil {
 		return false, err
 	}
+	return cancelWhileWaiting(ctx, tx, j, "")
+}
+
+// cancelWhileWaiting cancels a locked job that waits, however it moves meanwhile.
+func cancelWhileWaiting(ctx context.Context, tx *sqlx.Tx, j operated, why string) (bool, error) {
 	for try := 1; ; try++ {
-		canceled, err := cancelWaiting(ctx, tx, j)
+		canceled, err := cancelWaiting(ctx, tx, j, why)
 		if err != nil || canceled || try == operateTries {
 			return canceled, err
 		}
 		var waits bool
 		if err := tx.GetContext(ctx, &waits, `
 			SELECT EXISTS (SELECT FROM signalstack.ready WHERE job_id = $1) OR EXISTS (SELECT FROM signalstack.scheduled WHERE job_id = $1)`,
-			id); err != nil {
+			j.ID); err != nil {
 			return false, fmt.Errorf("look for waiting job: %w", err)
 		}
 		if !waits {
@@ -122,7 +127,7 @@ func operate(ctx context.Context, db *pg.DB, id uuid.UUID, act func(*sqlx.Tx, op
 	}
 }
 
-func cancelWaiting(ctx context.Context, tx *sqlx.Tx, j operated) (bool, error) {
+func cancelWaiting(ctx context.Context, tx *sqlx.Tx, j operated, why string) (bool, error) {
 	// A claim that has the row is waited for: then it is gone from here.
 	var canceled []bool // whether it had its turn, of the job
 	err := tx.SelectContext(ctx, &canceled, `
@@ -138,10 +143,10 @@ func cancelWaiting(ctx context.Context, tx *sqlx.Tx, j operated) (bool, error) {
 		    DELETE FROM signalstack.cancels WHERE job_id = $1 AND EXISTS (SELECT FROM waiting)
 		), recorded AS (
 		    INSERT INTO signalstack.attempts (job_id, lease, attempt, state, outcome, error, worker, started_at, finished_at, duration_ms)
-		    SELECT $1, lease + 1, attempt, 'canceled', 'canceled', '', NULL, now(), now(), 0
+		    SELECT $1, lease + 1, attempt, 'canceled', 'canceled', $2, NULL, now(), now(), 0
 		    FROM waiting
 		)
-		SELECT turn FROM waiting`, j.ID)
+		SELECT turn FROM waiting`, j.ID, why)
 	if err != nil {
 		return false, fmt.Errorf("cancel waiting job: %w", err)
 	}
@@ -212,6 +217,9 @@ func Retry(ctx context.Context, db *pg.DB, id uuid.UUID) error {
 		}
 		if state == "" {
 			return fault.New(fault.Conflict, "job_not_ended", "The job has not ended; it goes on by itself.")
+		}
+		if err := hasData(ctx, tx, j); err != nil {
+			return err
 		}
 		// The lease goes on from the last one, so that no old attempt can write.
 		_, err = tx.ExecContext(ctx, `

@@ -153,7 +153,7 @@ func EnsureAhead(ctx context.Context, db *pg.DB) error {
 	return EnsurePartitions(ctx, db, days...)
 }
 
-// watch has the keys of a partition's new rows noted from now on, and forgets those
+// watch has the keys of a partition's new and changed rows noted from now on, and forgets those
 // noted before. Nothing else finds such rows without reading all of them under the
 // lock: attempts have no index by time. The trigger goes with its partition. Left
 // behind by a pass that was killed it costs a worker next to nothing, and the next
@@ -172,7 +172,8 @@ func watch(ctx context.Context, db *pg.DB, table string, day time.Time) error {
 		_, err = tx.ExecContext(ctx, fmt.Sprintf(`
 			DROP TABLE IF EXISTS %[1]s_late;
 			CREATE TABLE %[1]s_late (key uuid NOT NULL);
-			CREATE TRIGGER note_late AFTER INSERT ON %[1]s FOR EACH ROW EXECUTE FUNCTION signalstack.note_late('%[2]s')`, name, keyOf(table)))
+			DROP TRIGGER IF EXISTS note_late ON %[1]s;
+			CREATE TRIGGER note_changes AFTER INSERT OR UPDATE ON %[1]s FOR EACH ROW EXECUTE FUNCTION signalstack.note_late('%[2]s')`, name, keyOf(table)))
 		return err
 	})
 	if err != nil {
@@ -183,7 +184,7 @@ func watch(ctx context.Context, db *pg.DB, table string, day time.Time) error {
 
 func isWatched(ctx context.Context, q pg.Querier, name string) (bool, error) {
 	var watched bool
-	err := q.GetContext(ctx, &watched, `SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1::regclass AND tgname = 'note_late')`, name)
+	err := q.GetContext(ctx, &watched, `SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1::regclass AND tgname = 'note_changes')`, name)
 	return watched, err
 }
 
@@ -260,8 +261,11 @@ func (p part) rewrite(ctx context.Context, db *pg.DB, rows int) error {
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, fmt.Sprintf(`INSERT INTO %[1]s SELECT * FROM %[2]s WHERE %[3]s = ANY ($1::uuid[]) ON CONFLICT DO NOTHING`,
-			next, p.name(), p.key()), late)
+		// Copied anew as well what was copied before and has been erased since.
+		if _, err = tx.ExecContext(ctx, fmt.Sprintf(`DELETE FROM %[1]s WHERE %[2]s = ANY ($1::uuid[])`, next, p.key()), late); err != nil {
+			return fmt.Errorf("forget changed rows: %w", err)
+		}
+		_, err = tx.ExecContext(ctx, fmt.Sprintf(`INSERT INTO %[1]s SELECT * FROM %[2]s WHERE %[3]s = ANY ($1::uuid[])`, next, p.name(), p.key()), late)
 		if err != nil {
 			return fmt.Errorf("copy late rows: %w", err)
 		}

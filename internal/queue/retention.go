@@ -220,9 +220,13 @@ func attemptsOf(d partitionDay) part {
 func (r *Retention) eventsOf(d partitionDay, now time.Time) part {
 	return part{
 		table: "events", day: d.day, watched: []string{"events"},
+		// A type may have a period of its own. A longer one is kept to here; of a shorter
+		// one the events are deleted before, and what is left has a job.
 		keep: `
-			SELECT id FROM signalstack.events
-			WHERE id >= $1 AND id < $2 AND received_at > now() - $3 * interval '1 millisecond'
+			SELECT e.id FROM signalstack.events AS e
+			LEFT JOIN signalstack.event_types AS t ON (t.tenant, t.type) = (e.tenant, e.type)
+			WHERE e.id >= $1 AND e.id < $2
+			  AND (t.retention_ms = 0 OR e.received_at > now() - coalesce(t.retention_ms, $3::bigint) * interval '1 millisecond')
 			UNION
 			SELECT event_id FROM signalstack.jobs WHERE event_id >= $1 AND event_id < $2`,
 		keepArgs: []any{r.Events.Milliseconds()},
@@ -255,9 +259,9 @@ func forgetUnique(ctx context.Context, q pg.Querier, before time.Time) error {
 	}
 }
 
-// part is a partition to be thinned out. Its rows are never changed, but some may
-// be added at any time: attempts of a job that lives for long or was taken up
-// again, and what a process writes whose clock is wrong.
+// part is a partition to be thinned out. Rows may be added at any time: attempts of a
+// job that lives for long or was taken up again, and what a process writes whose clock
+// is wrong. They are changed by nothing but erasing, which must hold of the copy too.
 type part struct {
 	table     string
 	day       time.Time

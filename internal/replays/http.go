@@ -92,7 +92,7 @@ func (a *API) replayEvent(ctx context.Context, in *eventIn, given httpapi.Item[N
 	if err != nil {
 		return nil, err
 	}
-	key, wrong := intake.KeyOf(in.IdempotencyKey, nil, false, 0)
+	key, wrong := intake.KeyOf(in.IdempotencyKey, nil, false)
 	given.Add(wrong...)
 	if err := given.Err(); err != nil {
 		return nil, err
@@ -114,7 +114,7 @@ func (a *API) replayEvent(ctx context.Context, in *eventIn, given httpapi.Item[N
 
 func (a *API) create(ctx context.Context, in *intake.CreateIn, given httpapi.Item[NewReplay]) (*createOut[Replay], error) {
 	n := given.Value
-	key, wrong := intake.KeyOf(in.IdempotencyKey, nil, false, 0)
+	key, wrong := intake.KeyOf(in.IdempotencyKey, nil, false)
 	given.Add(wrong...)
 	if err := given.Err(); err != nil {
 		return nil, err

@@ -79,7 +79,7 @@ func reserved(ctx context.Context, tx *sqlx.Tx, key idempotency.Reservation, ttl
 		return answered{}, err
 	}
 	if found, ok := standing[key.Key]; ok {
-		body, err := found.Answer(key.Fingerprint)
+		_, body, err := found.Answer(key.Fingerprint)
 		if err != nil {
 			return answered{}, err
 		}
