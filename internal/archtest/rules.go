@@ -11,7 +11,7 @@ var line = [][]string{
 	{"internal/queue"},
 	{"internal/intake"},
 	{"internal/jobs"},
-	{"internal/outbound", "internal/queues"},
+	{"internal/outbound", "internal/queues", "internal/template"},
 	{"internal/webhooks", "internal/email", "internal/httpcall", "internal/logline"},
 	{"internal/rules"},
 	{"internal/events", "internal/schedules", "internal/sources"},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/signalstack/signalstack/internal/fault"
 	"github.com/signalstack/signalstack/internal/jobs"
+	"github.com/signalstack/signalstack/internal/template"
 )
 
 // Config says how e-mail leaves.
@@ -60,7 +61,7 @@ func check(raw json.RawMessage, fromEvent bool) []fault.Detail {
 	if fromEvent || len(mistakes) > 0 {
 		return append(mistakes, p.checkLiterals()...)
 	}
-	_, mistakes = p.render(scope(p.data, nil))
+	_, mistakes = p.render(template.Scope(p.data, nil))
 	return mistakes
 }
 
@@ -102,7 +103,7 @@ func makeLetter(ctx context.Context, job jobs.Job) (letter, []fault.Detail) {
 	if mistakes = append(mistakes, p.compile(ctx)...); len(mistakes) > 0 {
 		return letter{}, mistakes
 	}
-	return p.render(scope(p.data, job.Event))
+	return p.render(template.Scope(p.data, job.Event))
 }
 
 func listOf(mistakes []fault.Detail) string {

@@ -1,12 +1,9 @@
 package email
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/mail"
-	"strconv"
 	"strings"
 	"time"
 
@@ -15,7 +12,7 @@ import (
 
 	"github.com/signalstack/signalstack/internal/fault"
 	"github.com/signalstack/signalstack/internal/httpapi"
-	"github.com/signalstack/signalstack/internal/jobs"
+	"github.com/signalstack/signalstack/internal/template"
 )
 
 // letter is a payload whose templates have been executed.
@@ -28,77 +25,15 @@ type letter struct {
 // maxLine is how long an address and a subject may be, in characters.
 const maxLine = 998
 
-// scope is what templates see: data and, when there is one, the event.
-func scope(data json.RawMessage, event *jobs.Event) map[string]any {
-	seen := map[string]any{}
-	if event != nil {
-		seen["event"] = map[string]any{
-			"id": event.ID.String(), "type": event.Type, "source": event.Source, "subject": event.Subject,
-			"time": event.Time.UTC().Format(time.RFC3339Nano),
-		}
-		if data == nil {
-			data = event.Data
-		}
-	}
-	if data != nil {
-		seen["data"] = decode(data)
-	}
-	return seen
-}
-
-// decode reads a JSON value that is known to be one.
-func decode(raw json.RawMessage) any {
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber()
-	var v any
-	if err := dec.Decode(&v); err != nil {
-		return null(nil)
-	}
-	return forTemplates(v)
-}
-
-// null is a JSON null: false, empty and printed as nothing, where Go prints
-// "<no value>".
-type null []struct{}
-
-// String gives nothing.
-func (null) String() string { return "" }
-
-// MarshalJSON gives null.
-func (null) MarshalJSON() ([]byte, error) { return []byte("null"), nil }
-
-// forTemplates makes integers comparable and null printable. A number that is no
-// integer of 64 bits stays the text it came as.
-func forTemplates(v any) any {
-	switch v := v.(type) {
-	case nil:
-		return null(nil)
-	case json.Number:
-		if n, err := strconv.ParseInt(v.String(), 10, 64); err == nil && strconv.FormatInt(n, 10) == v.String() {
-			return n
-		}
-	case []any:
-		for i := range v {
-			v[i] = forTemplates(v[i])
-		}
-	case map[string]any:
-		for k := range v {
-			v[k] = forTemplates(v[k])
-		}
-	}
-	return v
-}
-
 // renderer executes templates and gathers what is wrong with the results.
 type renderer struct {
-	budget   *budget
 	scope    map[string]any
 	mistakes []fault.Detail
 }
 
 // render executes the templates of a payload that was compiled without mistakes.
 func (p *payload) render(scope map[string]any) (letter, []fault.Detail) {
-	r := &renderer{budget: p.budget, scope: scope}
+	r := &renderer{scope: scope}
 	l := letter{
 		to: r.people(p.to), cc: r.people(p.cc), bcc: r.people(p.bcc), replyTo: r.people(p.replyTo),
 		subject: strings.TrimSpace(r.text(p.subject)), text: r.text(p.text), html: r.text(p.html),
@@ -123,12 +58,11 @@ func (r *renderer) text(f *field) string {
 	if f == nil {
 		return ""
 	}
-	w := &printed{budget: r.budget}
-	if err := f.template.Execute(w, r.scope); err != nil {
-		r.wrong(f, "cannot be rendered: %s", explain(err))
-		return ""
+	text, err := f.template.Render(r.scope)
+	if err != nil {
+		r.wrong(f, "cannot be rendered: %s", err)
 	}
-	return w.String()
+	return text
 }
 
 // people leaves out what renders to nothing.
@@ -153,7 +87,7 @@ func (r *renderer) people(fields []*field) []*mail.Address {
 func (p *payload) checkLiterals() []fault.Detail {
 	r := &renderer{}
 	for _, f := range p.addresses() {
-		if strings.Contains(f.source, "{{") {
+		if template.Is(f.source) {
 			continue
 		}
 		if _, err := parseAddress(f.source); err != nil {

@@ -1,6 +1,7 @@
 package email
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/signalstack/signalstack/internal/fault"
+	"github.com/signalstack/signalstack/internal/template"
 )
 
 // payload is what a job of this kind works on.
@@ -16,13 +18,12 @@ type payload struct {
 	to, cc, bcc, replyTo      []*field
 	from, subject, text, html *field          // nil when absent
 	data                      json.RawMessage // nil: the event's
-	budget                    *budget         // of its templates, set by compile
 }
 
 // field is one text of a payload and where it stands.
 type field struct {
 	pointer, source string
-	template        template // set by compile
+	template        *template.Template // set by compile
 }
 
 // maxRecipients bounds to, cc and bcc together. Whoever writes to more people
@@ -115,6 +116,25 @@ func (p *payload) missing(reported []fault.Detail) []fault.Detail {
 	}
 	if n := len(p.to) + len(p.cc) + len(p.bcc); n > maxRecipients {
 		mistakes = append(mistakes, fault.Detail{Pointer: "/to", Detail: fmt.Sprintf("must have at most %d recipients together with cc and bcc; these are %d", maxRecipients, n)})
+	}
+	return mistakes
+}
+
+// compile sets the template of each field and reports those that are none. The
+// templates share one budget and end with ctx.
+func (p *payload) compile(ctx context.Context) []fault.Detail {
+	budget := template.NewBudget(ctx)
+	var mistakes []fault.Detail
+	for _, f := range p.fields() {
+		var err error
+		if f == p.html {
+			f.template, err = budget.HTML(f.source)
+		} else {
+			f.template, err = budget.Text(f.source, nil)
+		}
+		if err != nil {
+			mistakes = append(mistakes, fault.Detail{Pointer: f.pointer, Detail: "is no template: " + err.Error()})
+		}
 	}
 	return mistakes
 }
