@@ -42,6 +42,9 @@ func (r *Runner) attempt(c *queue.Claimed, takeNext func(*queue.Claimed) bool) *
 	defer stop()
 	start := time.Now()
 	result, err := runSafely(timed, kind, jobOf(c))
+	if err == nil {
+		err = checkValue(result.Value)
+	}
 	s := settlement{job: c, Settlement: queue.Settlement{Duration: time.Since(start)}}
 	s.judge(timed, kind, err)
 	if s.State == "" { // the lease is gone, and with it the right to an outcome
@@ -49,6 +52,7 @@ func (r *Runner) attempt(c *queue.Claimed, takeNext func(*queue.Claimed) bool) *
 		return nil
 	}
 	s.setExchange(result.Exchange)
+	s.Result = result.Value
 	r.logAttempt(ctx, s)
 	s.TakeNext = c.OrderingKey != "" && takeNext(c)
 	return r.settle(ctx, s)
@@ -86,6 +90,18 @@ func runSafely(ctx context.Context, kind Kind, job Job) (result Result, err erro
 		}
 	}()
 	return kind.Run(ctx, job)
+}
+
+// checkValue refuses a result that cannot be kept. Another attempt would do the work
+// again and come to the same.
+func checkValue(value json.RawMessage) error {
+	switch {
+	case len(value) > MaxResult:
+		return Permanentf("the work is done, but its result has %d bytes and can have %d", len(value), MaxResult)
+	case len(value) > 0 && !json.Valid(value):
+		return Permanentf("the work is done, but its result is not JSON")
+	}
+	return nil
 }
 
 func jobOf(c *queue.Claimed) Job {
