@@ -63,6 +63,8 @@ func TestResultThatCannotBeKeptFailsTheJobForGood(t *testing.T) {
 	}
 	// As large as it may be.
 	largest := `"` + strings.Repeat("x", jobs.MaxResult-2) + `"`
-	b := start(t, func(context.Context, jobs.Job) (jobs.Result, error) { return jobs.Result{Value: json.RawMessage(largest)}, nil })
+	b := start(t, func(context.Context, jobs.Job) (jobs.Result, error) {
+		return jobs.Result{Value: json.RawMessage(largest)}, nil
+	})
 	require.Equal(t, largest, string(b.await(t, b.add(t), queue.Succeeded).Result))
 }
