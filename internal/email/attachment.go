@@ -79,8 +79,9 @@ func readAttachment(pointer string, raw json.RawMessage) (*attachment, []fault.D
 	}
 	a.filename, a.content = texts["filename"], texts["content"]
 	for name, f := range map[string]*field{"filename": a.filename, "content": a.content} {
-		if f == nil && len(mistakes) == 0 {
-			mistakes = append(mistakes, fault.Detail{Pointer: pointer + "/" + name, Detail: "is required"})
+		missing := fault.Detail{Pointer: pointer + "/" + name, Detail: "is required"}
+		if f == nil && !slices.ContainsFunc(mistakes, func(m fault.Detail) bool { return m.Pointer == missing.Pointer }) {
+			mistakes = append(mistakes, missing)
 		}
 	}
 	slices.SortFunc(mistakes, func(a, b fault.Detail) int { return strings.Compare(a.Pointer, b.Pointer) })

@@ -20,9 +20,17 @@ func TestExpectedStatusesAreSuccess(t *testing.T) {
 		status             int
 		success, permanent bool
 	}{
-		{`[200]`, 200, true, false}, {`[200]`, 202, false, false}, {`["2xx",404]`, 404, true, false}, {`["200-204"]`, 204, true, false},
-		{`["200-204"]`, 205, false, false}, {`["3xx"]`, 302, true, false}, {`[404]`, 200, false, false}, {`[404]`, 400, false, true},
-		{`[404]`, 503, false, false}, {`["5xx"]`, 503, true, false}, {`["201"]`, 201, true, false},
+		{`[200]`, 200, true, false},
+		{`[200]`, 202, false, false},
+		{`["2xx",404]`, 404, true, false},
+		{`["200-204"]`, 204, true, false},
+		{`["200-204"]`, 205, false, false},
+		{`["3xx"]`, 302, true, false},
+		{`[404]`, 200, false, false},
+		{`[404]`, 400, false, true},
+		{`[404]`, 503, false, false},
+		{`["5xx"]`, 503, true, false},
+		{`["201"]`, 201, true, false},
 	} {
 		url, _ := service(t, c.status)
 		payload := json.RawMessage(`{"url":"` + url + `","expected_status":` + c.expected + `}`)

@@ -89,7 +89,7 @@ func TestWhatAnApplicationSendsIsNoTemplate(t *testing.T) {
 	require.Empty(t, kind(t).Check(payload, false))
 	result, err := kind(t).Run(t.Context(), jobs.Job{ID: uuid.New(), Payload: payload})
 	require.NoError(t, err)
-	require.Equal(t, `{"comment":"{{.x}} {{"}`, result.Exchange.Body)
+	require.Equal(t, []byte(`{"comment":"{{.x}} {{"}`), []byte(result.Exchange.Body))
 	require.Equal(t, "{{y}}", result.Exchange.Headers["X-Header"])
 }
 

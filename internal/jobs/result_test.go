@@ -31,7 +31,7 @@ func TestResultOfAJobIsKeptOnceItSucceeds(t *testing.T) {
 				return jobs.Result{Value: json.RawMessage(value)}, nil
 			})
 			job := b.await(t, b.add(t, change), queue.Succeeded)
-			require.Equal(t, value, string(job.Result))
+			require.Equal(t, []byte(value), []byte(job.Result), "byte for byte")
 			require.Len(t, job.Attempts, 2)
 			require.Empty(t, job.Attempts[0].Result)
 		})
