@@ -48,6 +48,9 @@ func (c caller) check(raw json.RawMessage, fromEvent bool) []fault.Detail {
 		return mistakes
 	}
 	if !p.templated(fromEvent) {
+		if template.Is(p.URL) && p.Templates == nil {
+			return append(mistakes, fault.Detail{Pointer: "/url", Detail: `is a template, which needs data in the payload; with "templates": false it is none`})
+		}
 		return append(mistakes, c.guard.Check("/url", p.URL)...)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), checkTime)

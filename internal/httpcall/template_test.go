@@ -89,7 +89,7 @@ func TestWhatAnApplicationSendsIsNoTemplate(t *testing.T) {
 	require.Empty(t, kind(t).Check(payload, false))
 	result, err := kind(t).Run(t.Context(), jobs.Job{ID: uuid.New(), Payload: payload})
 	require.NoError(t, err)
-	require.Equal(t, []byte(`{"comment":"{{.x}} {{"}`), []byte(result.Exchange.Body))
+	require.Contains(t, result.Exchange.Body, `"{{.x}} {{"`)
 	require.Equal(t, "{{y}}", result.Exchange.Headers["X-Header"])
 }
 
@@ -147,8 +147,13 @@ func TestMistakesOfTemplatesAreToldAtOnce(t *testing.T) {
 		}
 		require.ElementsMatch(t, pointers, found, payload)
 	}
+	// Whoever writes a template and forgets the data is told.
+	mistakes := kind(t).Check(json.RawMessage(`{"url":"https://x.y/{{.data.u}}"}`), false)
+	require.Len(t, mistakes, 1)
+	require.Contains(t, mistakes[0].Detail, "needs data")
+	require.Empty(t, kind(t).Check(json.RawMessage(`{"url":"https://x.y/{{.data.u}}","templates":false}`), false))
 	// A job with data of its own is rendered when it is created.
-	mistakes := kind(t).Check(json.RawMessage(`{"url":"{{.data.u}}","data":{"u":"http://10.0.0.1/"}}`), false)
+	mistakes = kind(t).Check(json.RawMessage(`{"url":"{{.data.u}}","data":{"u":"http://10.0.0.1/"}}`), false)
 	require.Len(t, mistakes, 1)
 	require.Contains(t, mistakes[0].Detail, "10.0.0.1")
 	mistakes = kind(t).Check(json.RawMessage(`{"url":"https://x.y/{{.data.no}}{{.event.id}}","data":{}}`), false)

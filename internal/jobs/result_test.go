@@ -1,6 +1,7 @@
 package jobs_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,7 +32,7 @@ func TestResultOfAJobIsKeptOnceItSucceeds(t *testing.T) {
 				return jobs.Result{Value: json.RawMessage(value)}, nil
 			})
 			job := b.await(t, b.add(t, change), queue.Succeeded)
-			require.Equal(t, []byte(value), []byte(job.Result), "byte for byte")
+			require.True(t, bytes.Equal([]byte(value), job.Result), "%s", job.Result)
 			require.Len(t, job.Attempts, 2)
 			require.Empty(t, job.Attempts[0].Result)
 		})
