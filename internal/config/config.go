@@ -35,7 +35,7 @@ type Config struct {
 	DisableAfter       time.Duration `env:"SIGNALSTACK_DISABLE_AFTER" envDefault:"120h" cmd:"work all" help:"how long an endpoint may fail without one success before it is disabled; 0 for never"`
 	RetentionQueues    Retentions    `env:"SIGNALSTACK_RETENTION_QUEUES" cmd:"work all" help:"queues whose jobs are kept for a time of their own, succeeded/failed, as in bulk=24h/72h"`
 	AllowNetworks      List          `env:"SIGNALSTACK_ALLOW_NETWORKS" cmd:"serve work all" help:"CIDRs and hosts that jobs may reach although they are private"`
-	SMTPURL            string        `env:"SIGNALSTACK_SMTP_URL" cmd:"work all serve" secret:"true" help:"mail server, smtp://user:password@host:587 (?tls=none for one without TLS)"`
+	SMTPURL            string        `env:"SIGNALSTACK_SMTP_URL" cmd:"work all serve" secret:"true" help:"mail server, smtp://user:password@host:587 or smtps://... (?tls=none for one without TLS, &connections=10 at once)"`
 	MailFrom           string        `env:"SIGNALSTACK_MAIL_FROM" cmd:"work all serve" help:"sender of e-mails that name none"`
 	SecretKey          string        `env:"SIGNALSTACK_SECRET_KEY" cmd:"serve work all" secret:"true" help:"32 bytes in base64 that secrets are encrypted with at rest; older keys may follow it after commas, and open what they sealed"`
 	DataDir            string        `env:"SIGNALSTACK_DATA_DIR" cmd:"all" help:"where the private PostgreSQL of all keeps its data"`

@@ -12,6 +12,7 @@ import (
 
 	"github.com/signalstack/signalstack/internal/fault"
 	"github.com/signalstack/signalstack/internal/jobs"
+	"github.com/signalstack/signalstack/internal/template"
 )
 
 // Config says how e-mail leaves.
@@ -32,18 +33,9 @@ const checkTime = 5 * time.Second
 
 // Kind makes the kind "email". Its error names the setting that is wrong.
 func Kind(cfg Config) (jobs.Kind, error) {
-	s := &sender{}
-	var err error
-	if cfg.SMTPURL != "" {
-		if s.server, err = parseURL(cfg.SMTPURL); err != nil {
-			return jobs.Kind{}, fmt.Errorf("SIGNALSTACK_SMTP_URL: %w", err)
-		}
-		s.server.roots = cfg.RootCAs
-	}
-	if cfg.From != "" {
-		if s.from, err = parseAddress(cfg.From); err != nil {
-			return jobs.Kind{}, fmt.Errorf("SIGNALSTACK_MAIL_FROM: %w", err)
-		}
+	s, err := newSender(cfg)
+	if err != nil {
+		return jobs.Kind{}, err
 	}
 	return jobs.Kind{
 		Name: "email", Check: check, Run: s.run, Queue: queueName, Timeout: timeout, MaxAttempts: maxAttempts,
@@ -60,18 +52,37 @@ func check(raw json.RawMessage, fromEvent bool) []fault.Detail {
 	if fromEvent || len(mistakes) > 0 {
 		return append(mistakes, p.checkLiterals()...)
 	}
-	_, mistakes = p.render(scope(p.data, nil))
+	_, mistakes = p.render(template.Scope(p.data, nil))
 	return mistakes
 }
 
 // sender runs the jobs.
 type sender struct {
-	server *server       // nil: not configured
-	from   *mail.Address // nil: not configured
+	pool *pool         // nil: not configured
+	from *mail.Address // nil: not configured
+}
+
+func newSender(cfg Config) (*sender, error) {
+	s := &sender{}
+	if cfg.SMTPURL != "" {
+		server, err := parseURL(cfg.SMTPURL)
+		if err != nil {
+			return nil, fmt.Errorf("SIGNALSTACK_SMTP_URL: %w", err)
+		}
+		server.roots = cfg.RootCAs
+		s.pool = newPool(server)
+	}
+	if cfg.From != "" {
+		var err error
+		if s.from, err = parseAddress(cfg.From); err != nil {
+			return nil, fmt.Errorf("SIGNALSTACK_MAIL_FROM: %w", err)
+		}
+	}
+	return s, nil
 }
 
 func (s *sender) run(ctx context.Context, job jobs.Job) (jobs.Result, error) {
-	if s.server == nil {
+	if s.pool == nil {
 		return jobs.Result{}, errors.New("no mail server is configured: set SIGNALSTACK_SMTP_URL")
 	}
 	l, mistakes := makeLetter(ctx, job)
@@ -87,13 +98,31 @@ func (s *sender) run(ctx context.Context, job jobs.Job) (jobs.Result, error) {
 	if l.from == nil {
 		return jobs.Result{}, errors.New("the e-mail has no sender: set SIGNALSTACK_MAIL_FROM, or name it in from")
 	}
-	if err := s.server.send(ctx, l.message(job.ID, time.Now())); err != nil {
+	e, err := seal(l.message(job.ID, time.Now()))
+	if err != nil {
+		return jobs.Result{}, err
+	}
+	answer, err := s.pool.send(ctx, e)
+	if err != nil {
 		if ctx.Err() != nil {
 			return jobs.Result{}, fmt.Errorf("send e-mail: %w", context.Cause(ctx))
 		}
 		return jobs.Result{}, err
 	}
-	return jobs.Result{}, nil
+	return resultOf(l.messageID(job.ID), answer)
+}
+
+// maxAnswer bounds what is kept of the server's answer, in bytes.
+const maxAnswer = 500
+
+// resultOf is what an e-mail leaves to look for it by: its Message-ID, and the answer
+// of the server, which mostly names it in the server's log.
+func resultOf(messageID, answer string) (jobs.Result, error) {
+	if len(answer) > maxAnswer {
+		answer = answer[:maxAnswer]
+	}
+	value, err := json.Marshal(map[string]string{"message_id": messageID, "response": strings.ToValidUTF8(answer, "\uFFFD")})
+	return jobs.Result{Value: value}, err
 }
 
 // makeLetter turns a job's payload into the letter to send.
@@ -102,7 +131,7 @@ func makeLetter(ctx context.Context, job jobs.Job) (letter, []fault.Detail) {
 	if mistakes = append(mistakes, p.compile(ctx)...); len(mistakes) > 0 {
 		return letter{}, mistakes
 	}
-	return p.render(scope(p.data, job.Event))
+	return p.render(template.Scope(p.data, job.Event))
 }
 
 func listOf(mistakes []fault.Detail) string {

@@ -1,21 +1,20 @@
 package email
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/mail"
-	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/google/uuid"
 	gomail "github.com/wneessen/go-mail"
+	"golang.org/x/net/idna"
 
 	"github.com/signalstack/signalstack/internal/fault"
 	"github.com/signalstack/signalstack/internal/httpapi"
-	"github.com/signalstack/signalstack/internal/jobs"
+	"github.com/signalstack/signalstack/internal/template"
 )
 
 // letter is a payload whose templates have been executed.
@@ -23,85 +22,25 @@ type letter struct {
 	to, cc, bcc, replyTo []*mail.Address
 	from                 *mail.Address // nil: the operator's
 	subject, text, html  string
+	files                []file
 }
 
 // maxLine is how long an address and a subject may be, in characters.
 const maxLine = 998
 
-// scope is what templates see: data and, when there is one, the event.
-func scope(data json.RawMessage, event *jobs.Event) map[string]any {
-	seen := map[string]any{}
-	if event != nil {
-		seen["event"] = map[string]any{
-			"id": event.ID.String(), "type": event.Type, "source": event.Source, "subject": event.Subject,
-			"time": event.Time.UTC().Format(time.RFC3339Nano),
-		}
-		if data == nil {
-			data = event.Data
-		}
-	}
-	if data != nil {
-		seen["data"] = decode(data)
-	}
-	return seen
-}
-
-// decode reads a JSON value that is known to be one.
-func decode(raw json.RawMessage) any {
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber()
-	var v any
-	if err := dec.Decode(&v); err != nil {
-		return null(nil)
-	}
-	return forTemplates(v)
-}
-
-// null is a JSON null: false, empty and printed as nothing, where Go prints
-// "<no value>".
-type null []struct{}
-
-// String gives nothing.
-func (null) String() string { return "" }
-
-// MarshalJSON gives null.
-func (null) MarshalJSON() ([]byte, error) { return []byte("null"), nil }
-
-// forTemplates makes integers comparable and null printable. A number that is no
-// integer of 64 bits stays the text it came as.
-func forTemplates(v any) any {
-	switch v := v.(type) {
-	case nil:
-		return null(nil)
-	case json.Number:
-		if n, err := strconv.ParseInt(v.String(), 10, 64); err == nil && strconv.FormatInt(n, 10) == v.String() {
-			return n
-		}
-	case []any:
-		for i := range v {
-			v[i] = forTemplates(v[i])
-		}
-	case map[string]any:
-		for k := range v {
-			v[k] = forTemplates(v[k])
-		}
-	}
-	return v
-}
-
 // renderer executes templates and gathers what is wrong with the results.
 type renderer struct {
-	budget   *budget
 	scope    map[string]any
 	mistakes []fault.Detail
 }
 
 // render executes the templates of a payload that was compiled without mistakes.
 func (p *payload) render(scope map[string]any) (letter, []fault.Detail) {
-	r := &renderer{budget: p.budget, scope: scope}
+	r := &renderer{scope: scope}
 	l := letter{
 		to: r.people(p.to), cc: r.people(p.cc), bcc: r.people(p.bcc), replyTo: r.people(p.replyTo),
 		subject: strings.TrimSpace(r.text(p.subject)), text: r.text(p.text), html: r.text(p.html),
+		files: r.files(p.attachments),
 	}
 	if p.from != nil {
 		if from := r.people([]*field{p.from}); len(from) > 0 {
@@ -120,15 +59,17 @@ func (r *renderer) wrong(f *field, format string, args ...any) {
 }
 
 func (r *renderer) text(f *field) string {
-	if f == nil {
+	switch {
+	case f == nil:
 		return ""
+	case f.template == nil:
+		return f.source
 	}
-	w := &printed{budget: r.budget}
-	if err := f.template.Execute(w, r.scope); err != nil {
-		r.wrong(f, "cannot be rendered: %s", explain(err))
-		return ""
+	text, err := f.template.Render(r.scope)
+	if err != nil {
+		r.wrong(f, "cannot be rendered: %s", err)
 	}
-	return w.String()
+	return text
 }
 
 // people leaves out what renders to nothing.
@@ -149,28 +90,41 @@ func (r *renderer) people(fields []*field) []*mail.Address {
 	return all
 }
 
-// checkLiterals reports the addresses without templates that are none.
+// checkLiterals reports the addresses and attachments without templates that are none.
 func (p *payload) checkLiterals() []fault.Detail {
 	r := &renderer{}
 	for _, f := range p.addresses() {
-		if strings.Contains(f.source, "{{") {
+		if template.Is(f.source) {
 			continue
 		}
 		if _, err := parseAddress(f.source); err != nil {
 			r.wrong(f, "%s", err)
 		}
 	}
-	return r.mistakes
+	return append(r.mistakes, p.checkAttachments()...)
 }
 
 // parseAddress reads one address. A name may hold an encoded line break, so the
-// result is looked at as well.
+// result is looked at as well. A domain beyond ASCII becomes what its servers know it
+// by (IDNA, RFC 5891); a mailbox stays, and needs SMTPUTF8.
 func parseAddress(text string) (*mail.Address, error) {
 	address, err := mail.ParseAddress(text)
 	if err != nil || len(httpapi.CheckText("", text+address.Name+address.Address, 2*maxLine)) > 0 {
 		return nil, errors.New("must be one address such as ada@example.com or Ada Lovelace <ada@example.com>")
 	}
+	at := strings.LastIndex(address.Address, "@")
+	if mailbox, domain := address.Address[:at+1], address.Address[at+1:]; isUTF8(domain) {
+		ascii, err := idna.Lookup.ToASCII(domain)
+		if err != nil {
+			return nil, errors.New("must have a domain that exists in the form of IDNA, such as bücher.example")
+		}
+		address.Address = mailbox + ascii
+	}
 	return address, nil
+}
+
+func isUTF8(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return r > unicode.MaxASCII })
 }
 
 // message makes what goes over the wire. now is the time of the attempt.
@@ -185,8 +139,7 @@ func (l letter) message(id uuid.UUID, now time.Time) *gomail.Msg {
 	m.ReplyToMailAddress(l.replyTo...)
 	m.Subject(l.subject)
 	m.SetDateWithValue(now)
-	_, host, _ := strings.Cut(l.from.Address[strings.LastIndex(l.from.Address, "@"):], "@")
-	m.SetMessageIDWithValue(id.String() + "@" + host)
+	m.SetMessageIDWithValue(l.messageID(id))
 	m.SetGenHeader("Auto-Submitted", "auto-generated") // keeps holiday notices away (RFC 3834)
 	switch {
 	case l.html == "":
@@ -197,5 +150,11 @@ func (l letter) message(id uuid.UUID, now time.Time) *gomail.Msg {
 		m.SetBodyString(gomail.TypeTextPlain, l.text)
 		m.AddAlternativeString(gomail.TypeTextHTML, l.html)
 	}
+	attach(m, l.files)
 	return m
+}
+
+// messageID is the job's id at the sender's host, the same on every attempt.
+func (l letter) messageID(id uuid.UUID) string {
+	return id.String() + l.from.Address[strings.LastIndex(l.from.Address, "@"):]
 }

@@ -1,6 +1,7 @@
 package email
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -9,20 +10,21 @@ import (
 	"strings"
 
 	"github.com/signalstack/signalstack/internal/fault"
+	"github.com/signalstack/signalstack/internal/template"
 )
 
 // payload is what a job of this kind works on.
 type payload struct {
 	to, cc, bcc, replyTo      []*field
-	from, subject, text, html *field          // nil when absent
+	from, subject, text, html *field // nil when absent
+	attachments               []*attachment
 	data                      json.RawMessage // nil: the event's
-	budget                    *budget         // of its templates, set by compile
 }
 
 // field is one text of a payload and where it stands.
 type field struct {
 	pointer, source string
-	template        template // set by compile
+	template        *template.Template // set by compile; nil when it is none
 }
 
 // maxRecipients bounds to, cc and bcc together. Whoever writes to more people
@@ -48,10 +50,14 @@ func readPayload(raw json.RawMessage) (*payload, []fault.Detail) {
 			*list, wrong = readList(pointer, value)
 		case text != nil:
 			*text, wrong = readText(pointer, value)
+		case name == "attachments":
+			var of []fault.Detail
+			p.attachments, of = readAttachments(value)
+			mistakes = append(mistakes, of...)
 		case name == "data":
 			p.data = value
 		default:
-			wrong = "is not a field known here; the fields are to, cc, bcc, reply_to, from, subject, text, html and data"
+			wrong = "is not a field known here; the fields are to, cc, bcc, reply_to, from, subject, text, html, attachments and data"
 		}
 		if wrong != "" {
 			mistakes = append(mistakes, fault.Detail{Pointer: pointer, Detail: wrong})
@@ -119,6 +125,26 @@ func (p *payload) missing(reported []fault.Detail) []fault.Detail {
 	return mistakes
 }
 
+// compile sets the template of each field and reports those that are none. The
+// templates share one budget and end with ctx.
+func (p *payload) compile(ctx context.Context) []fault.Detail {
+	budget := template.NewBudget(ctx)
+	var mistakes []fault.Detail
+	for _, f := range p.fields() {
+		var err error
+		switch {
+		case f == p.html:
+			f.template, err = budget.HTML(f.source)
+		case template.Is(f.source):
+			f.template, err = budget.Text(f.source, nil)
+		}
+		if err != nil {
+			mistakes = append(mistakes, fault.Detail{Pointer: f.pointer, Detail: "is no template: " + err.Error()})
+		}
+	}
+	return mistakes
+}
+
 // addresses lists the fields that name people, in the order of the letter.
 func (p *payload) addresses() []*field {
 	all := slices.Concat(p.to, p.cc, p.bcc, p.replyTo)
@@ -130,7 +156,11 @@ func (p *payload) addresses() []*field {
 
 // fields lists all that is there.
 func (p *payload) fields() []*field {
-	return slices.DeleteFunc(append(p.addresses(), p.subject, p.text, p.html), func(f *field) bool { return f == nil })
+	all := append(p.addresses(), p.subject, p.text, p.html)
+	for _, a := range p.attachments {
+		all = append(all, a.filename, a.content)
+	}
+	return slices.DeleteFunc(all, func(f *field) bool { return f == nil })
 }
 
 func escapePointer(s string) string {

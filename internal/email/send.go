@@ -2,7 +2,6 @@ package email
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net/textproto"
@@ -15,72 +14,99 @@ import (
 	"github.com/signalstack/signalstack/internal/jobs"
 )
 
-// send makes one SMTP transaction and ends with ctx. Its errors say by
-// jobs.Permanent what no further attempt can mend.
-func (s *server) send(ctx context.Context, m *gomail.Msg) error {
-	var letter bytes.Buffer // in full before DATA, so that no half of it can be taken for a whole
-	if _, err := m.WriteTo(&letter); err != nil {
-		return jobs.Permanentf("write e-mail: %w", err)
-	}
-	from, err := m.GetSender(false)
-	if err != nil {
-		return jobs.Permanentf("write e-mail: %w", err)
-	}
-	to, err := m.GetRecipients()
-	if err != nil {
-		return jobs.Permanentf("write e-mail: %w", err)
-	}
-	session, hangUp, err := s.connect(ctx)
-	if err != nil {
-		return fmt.Errorf("connect to the mail server: %w", s.conceal(err))
-	}
-	defer hangUp()
-	return deliver(session, from, to, letter.Bytes())
+// envelope is a message as it goes over the wire.
+type envelope struct {
+	from  string
+	to    []string
+	bytes []byte
+	utf8  bool // an address needs SMTPUTF8
 }
 
-// deliver makes the transaction. All recipients are offered before any is sent to,
-// so that one answer names all that are refused.
-func deliver(session *smtp.Client, from string, to []string, letter []byte) error {
-	if err := session.Mail(from); err != nil {
-		return judge("the mail server refuses the sender "+from, err)
+// seal writes a message in full, so that no half of it can be taken for a whole.
+func seal(m *gomail.Msg) (envelope, error) {
+	var letter bytes.Buffer
+	_, err := m.WriteTo(&letter)
+	from, fromErr := m.GetSender(false)
+	to, toErr := m.GetRecipients()
+	if err := errors.Join(err, fromErr, toErr); err != nil {
+		return envelope{}, jobs.Permanentf("write e-mail: %w", err)
+	}
+	return envelope{from: from, to: to, bytes: letter.Bytes(), utf8: isUTF8(from) || slices.ContainsFunc(to, isUTF8)}, nil
+}
+
+// deliver makes one SMTP transaction and gives the server's answer to the message. Its
+// errors say by jobs.Permanent what no further attempt can mend. All recipients are
+// offered before any is sent to, so that one answer names all that are refused.
+func (c *conn) deliver(e envelope) (string, error) {
+	if ok, _ := c.session.Extension("SMTPUTF8"); e.utf8 && !ok {
+		return "", jobs.Permanent(errNoUTF8)
+	}
+	c.session.SkipSMTPUTF8(!e.utf8) // a message that asks for it cannot go to servers without
+	if err := c.session.Mail(e.from); err != nil {
+		return "", unsent(judge("the mail server refuses the sender "+e.from, err))
 	}
 	var refused []error
-	for _, recipient := range to {
-		if err := session.Rcpt(recipient); err != nil {
+	for _, recipient := range e.to {
+		if err := c.session.Rcpt(recipient); err != nil {
 			refused = append(refused, judge("the mail server refuses the recipient "+recipient, err))
-			if replyOf(err) == nil {
-				break // the connection is gone
+			if replyOf(err) == nil || isGoodbye(err) {
+				return "", unsent(verdictOf(refused))
 			}
 		}
 	}
 	if len(refused) > 0 {
-		return verdictOf(refused)
+		return "", verdictOf(refused)
 	}
-	w, err := session.Data()
+	w, err := c.session.Data()
 	if err != nil {
-		return judge("the mail server refuses the message", err)
+		return "", unsent(judge("the mail server refuses the message", err))
 	}
-	if _, err := w.Write(letter); err != nil {
-		return fmt.Errorf("send the message: %w", err)
+	if _, err := w.Write(e.bytes); err != nil {
+		return "", unsent(fmt.Errorf("send the message: %w", err))
 	}
 	if err := w.Close(); err != nil {
-		return judge("the mail server refuses the message", err)
+		return "", judge("the mail server refuses the message", err)
 	}
-	return nil
+	if closer, ok := w.(*smtp.DataCloser); ok {
+		return closer.ServerResponse(), nil
+	}
+	return "", nil
+}
+
+// errNoUTF8 is for good: the address is as it is (RFC 6531).
+var errNoUTF8 = errors.New("an address has letters beyond ASCII before its @, and the mail server does not take such (SMTPUTF8)")
+
+// unsent marks what came before the message was in full on its way, when the
+// connection is to blame.
+func unsent(err error) error {
+	if replyOf(err) == nil || isGoodbye(err) {
+		return &unsentError{err}
+	}
+	return err
 }
 
 // verdictOf gives up when one refusal is for good: all would go to nobody again.
 func verdictOf(refused []error) error {
-	texts := make([]string, len(refused))
-	for i, err := range refused {
-		texts[i] = err.Error()
-	}
-	err := errors.New(strings.Join(texts, "; "))
+	err := error(refusals(refused))
 	if slices.ContainsFunc(refused, jobs.IsPermanent) {
 		return jobs.Permanent(err)
 	}
 	return err
 }
+
+// refusals are the answers to several recipients.
+type refusals []error
+
+func (r refusals) Error() string {
+	texts := make([]string, len(r))
+	for i, err := range r {
+		texts[i] = err.Error()
+	}
+	return strings.Join(texts, "; ")
+}
+
+// Unwrap gives the last, after which the connection is as it is.
+func (r refusals) Unwrap() error { return r[len(r)-1] }
 
 // judge tells an answer that is for good from all that a later attempt may mend.
 func judge(what string, err error) error {

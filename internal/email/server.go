@@ -23,6 +23,9 @@ type server struct {
 	user, password string // "": no login
 	security       security
 	roots          *x509.CertPool // nil: the system's
+	conns          int            // open at once
+	messages       int            // over one connection
+	idle           time.Duration  // that a connection is kept
 }
 
 type security string
@@ -34,17 +37,31 @@ const (
 )
 
 // parseURL reads smtp://user:password@host:587, with ?tls=none for a server without
-// TLS, or smtps://host:465. Its errors repeat nothing of the URL, which may hold a
+// TLS, or smtps://host:465; ?connections=N bounds those that are open at once. Its errors repeat nothing of the URL, which may hold a
 // password wherever it is wrong.
 func parseURL(text string) (*server, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Hostname() == "" || u.Path != "" && u.Path != "/" || u.Fragment != "" {
 		return nil, errors.New("must be smtp://user:password@host:port or smtps://..., with special characters of the password as %XX")
 	}
-	s := &server{host: u.Hostname(), user: u.User.Username()}
+	s := &server{host: u.Hostname(), user: u.User.Username(), conns: maxConns, messages: maxMessages, idle: maxIdle}
 	s.password, _ = u.User.Password()
-	if s.security, s.port, err = securityOf(u); err != nil {
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return nil, errors.New("takes no options but " + urlOptions)
+	}
+	if s.security, s.port, err = securityOf(u.Scheme, query.Get("tls")); err != nil {
 		return nil, err
+	}
+	if given := query.Get("connections"); given != "" {
+		if s.conns, err = strconv.Atoi(given); err != nil || s.conns < 1 || s.conns > 1000 {
+			return nil, errors.New("connections must be 1 to 1000")
+		}
+	}
+	delete(query, "tls")
+	delete(query, "connections")
+	if len(query) > 0 {
+		return nil, errors.New("takes no options but " + urlOptions)
 	}
 	if u.Port() != "" {
 		if s.port, err = strconv.Atoi(u.Port()); err != nil || s.port < 1 || s.port > 65535 {
@@ -57,56 +74,89 @@ func parseURL(text string) (*server, error) {
 	return s, nil
 }
 
+// urlOptions are what a URL may say after its ?.
+const urlOptions = "tls=none, tls=starttls and connections=N"
+
 // securityOf gives the security and the port that goes with it.
-func securityOf(u *url.URL) (security, int, error) {
-	query, err := url.ParseQuery(u.RawQuery)
-	wish := query.Get("tls")
-	delete(query, "tls")
+func securityOf(scheme, wish string) (security, int, error) {
 	switch {
-	case err != nil || len(query) > 0:
-		return "", 0, errors.New("takes no option but tls=none and tls=starttls")
-	case u.Scheme == "smtps" && wish == "":
+	case scheme == "smtps" && wish == "":
 		return implicit, 465, nil
-	case u.Scheme == "smtp" && wish == string(plain):
+	case scheme == "smtp" && wish == string(plain):
 		return plain, 25, nil
-	case u.Scheme == "smtp" && (wish == "" || wish == string(startTLS)):
+	case scheme == "smtp" && (wish == "" || wish == string(startTLS)):
 		return startTLS, 587, nil
 	}
 	return "", 0, errors.New("must begin with smtp:// (tls=none or tls=starttls) or smtps://")
 }
 
-// quitTime is how long the server may take to say goodbye to a settled message.
+// quitTime is how long the server may take for what no message waits for.
 const quitTime = 2 * time.Second
 
-// connect gives a session that is ready for a message, and what ends it. go-mail
-// does not watch ctx once it is connected and leaves the connection open when a
-// later step fails, so the connection is made and closed here.
-func (s *server) connect(ctx context.Context) (*smtp.Client, func(), error) {
-	conn, err := s.dial(ctx)
+// conn is a connection that is ready for a message.
+type conn struct {
+	net      net.Conn
+	session  *smtp.Client
+	messages int         // that were tried over it
+	expiry   *time.Timer // while it is idle
+}
+
+// watch ends the connection with ctx, from within which the message is sent. The
+// function that it gives ends the watch and says whether the connection is intact.
+func (c *conn) watch(ctx context.Context) func() bool {
+	stop := context.AfterFunc(ctx, c.close)
+	// ctx ends first and says why.
+	if c.session.UpdateDeadline(patience(ctx)) != nil {
+		c.close()
+	}
+	return stop
+}
+
+func (c *conn) close() { _ = c.net.Close() }
+
+// reset ends a transaction that was refused, and says whether another may follow.
+func (c *conn) reset() bool {
+	return c.session.UpdateDeadline(quitTime) == nil && c.session.Reset() == nil
+}
+
+// quit says goodbye. Whatever the server answers, its messages' fate is known.
+func (c *conn) quit() {
+	if c.session.UpdateDeadline(quitTime) == nil {
+		_ = c.session.Quit()
+	}
+	c.close()
+}
+
+// connect makes a connection. go-mail does not watch ctx once it is connected and
+// leaves the connection open when a later step fails, so it is made and closed here.
+func (s *server) connect(ctx context.Context) (*conn, error) {
+	raw, err := s.dial(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	hangUp := func() {
-		stop()
-		_ = conn.Close()
+	c := &conn{net: raw}
+	stop := context.AfterFunc(ctx, c.close)
+	client, err := gomail.NewClient(s.host, s.options(ctx, raw)...)
+	if err == nil {
+		c.session, err = client.DialToSMTPClientWithContext(ctx)
 	}
-	client, err := gomail.NewClient(s.host, s.options(ctx, conn)...)
+	if intact := stop(); err == nil && !intact {
+		err = context.Cause(ctx)
+	}
 	if err != nil {
-		hangUp()
-		return nil, nil, err
+		c.close()
+		return nil, err
 	}
-	session, err := client.DialToSMTPClientWithContext(ctx)
-	if err != nil {
-		hangUp()
-		return nil, nil, err
+	return c, nil
+}
+
+// patience is a little more than ctx has left.
+func patience(ctx context.Context) time.Duration {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return timeout
 	}
-	return session, func() {
-		if session.UpdateDeadline(quitTime) == nil {
-			_ = session.Quit() // whatever it answers, the message's fate is known
-		}
-		hangUp()
-	}, nil
+	return max(time.Until(deadline), 0) + time.Second
 }
 
 func (s *server) dial(ctx context.Context) (net.Conn, error) {
@@ -122,16 +172,12 @@ func (s *server) tls() *tls.Config {
 }
 
 func (s *server) options(ctx context.Context, conn net.Conn) []gomail.Option {
-	patience := timeout
-	if deadline, ok := ctx.Deadline(); ok { // and a little more, so that ctx ends first and says why
-		patience = max(time.Until(deadline), 0) + time.Second
-	}
 	policy := gomail.NoTLS
 	if s.security == startTLS {
 		policy = gomail.TLSMandatory
 	}
 	options := []gomail.Option{
-		gomail.WithTimeout(patience), gomail.WithTLSConfig(s.tls()), gomail.WithTLSPolicy(policy),
+		gomail.WithTimeout(patience(ctx)), gomail.WithTLSConfig(s.tls()), gomail.WithTLSPolicy(policy),
 		gomail.WithDialContextFunc(func(context.Context, string, string) (net.Conn, error) { return conn, nil }),
 	}
 	if s.user == "" {

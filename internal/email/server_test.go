@@ -43,27 +43,39 @@ type mailServer struct {
 	onMail func() error
 	onRcpt func(to string) error
 	onData func() error
+	// onStep is asked at mail and data, with the number of the message on its connection.
+	onStep func(step string, message int, c *smtp.Conn) error
+
+	conns, open, most int // connections that came, are open, and were open at once
 
 	tls      *tls.Config // STARTTLS is offered
 	implicit bool        // TLS from the first byte
 	login    bool        // AUTH PLAIN is asked for
+	utf8     bool        // SMTPUTF8 is offered
 }
 
 // envelope is one message as the server took it.
 type envelope struct {
 	from, user string
+	utf8       bool
 	to         []string
 	raw        []byte
 }
 
-func (s *mailServer) start(t *testing.T) *mailServer {
+func (s *mailServer) start(t testing.TB) *mailServer {
 	t.Helper()
-	server := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) {
+	server := smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.conns++
+		s.open++
+		s.most = max(s.most, s.open)
 		if s.login {
-			return &authSession{session{server: s}}, nil
+			return &authSession{session{server: s, conn: c}}, nil
 		}
-		return &session{server: s}, nil
+		return &session{server: s, conn: c}, nil
 	}))
+	server.EnableSMTPUTF8 = s.utf8
 	server.Domain, server.ErrorLog, server.AllowInsecureAuth = "localhost", silent{}, true
 	listener := listen(t)
 	s.addr = listener.Addr().String()
@@ -91,7 +103,7 @@ type silent struct{}
 func (silent) Printf(string, ...any) {}
 func (silent) Println(...any)        {}
 
-func listen(t *testing.T) net.Listener {
+func listen(t testing.TB) net.Listener {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -108,6 +120,13 @@ func (s *mailServer) all() []envelope {
 	return s.kept
 }
 
+// counted gives the connections that came, are open, and were open at once.
+func (s *mailServer) counted() (conns, open, most int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conns, s.open, s.most
+}
+
 // only gives the one message that must have come.
 func (s *mailServer) only(t *testing.T) envelope {
 	t.Helper()
@@ -117,15 +136,28 @@ func (s *mailServer) only(t *testing.T) envelope {
 }
 
 type session struct {
-	server *mailServer
-	now    envelope
+	server   *mailServer
+	conn     *smtp.Conn
+	messages int
+	now      envelope
 }
 
-func (s *session) Reset()        { s.now = envelope{user: s.now.user} }
-func (s *session) Logout() error { return nil }
+func (s *session) Reset() { s.now = envelope{user: s.now.user} }
+func (s *session) Logout() error {
+	s.server.mu.Lock()
+	defer s.server.mu.Unlock()
+	s.server.open--
+	return nil
+}
 
-func (s *session) Mail(from string, _ *smtp.MailOptions) error {
-	s.now.from = from
+func (s *session) Mail(from string, options *smtp.MailOptions) error {
+	s.messages++
+	s.now.from, s.now.utf8 = from, options.UTF8
+	if s.server.onStep != nil {
+		if err := s.server.onStep("mail", s.messages, s.conn); err != nil {
+			return err
+		}
+	}
 	if s.server.onMail != nil {
 		return s.server.onMail()
 	}
@@ -144,6 +176,11 @@ func (s *session) Data(r io.Reader) error {
 	raw, err := io.ReadAll(r)
 	if err != nil {
 		return err
+	}
+	if s.server.onStep != nil {
+		if err := s.server.onStep("data", s.messages, s.conn); err != nil {
+			return err
+		}
 	}
 	if s.server.onData != nil {
 		if err := s.server.onData(); err != nil {
@@ -190,6 +227,7 @@ func speak(t *testing.T, greeting string, answers map[string]string) string {
 			if err != nil {
 				return
 			}
+			t.Cleanup(func() { _ = conn.Close() }) // it may be kept open for the next message
 			wg.Go(func() { converse(conn, greeting, answers) })
 		}
 	})
@@ -222,7 +260,7 @@ func converse(conn net.Conn, greeting string, answers map[string]string) {
 }
 
 // certify makes a certificate for 127.0.0.1 and the pool that trusts it.
-func certify(t *testing.T) (*tls.Config, *x509.CertPool) {
+func certify(t testing.TB) (*tls.Config, *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)

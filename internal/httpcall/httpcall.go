@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/signalstack/signalstack/internal/httpapi"
 	"github.com/signalstack/signalstack/internal/jobs"
 	"github.com/signalstack/signalstack/internal/outbound"
+	"github.com/signalstack/signalstack/internal/template"
 )
 
 // Limits of a call that its job does not set otherwise.
@@ -21,39 +23,116 @@ const (
 	maxAttempts = 8
 )
 
+// checkTime bounds the rendering of a job that is being created.
+const checkTime = 5 * time.Second
+
 // Kind calls HTTP services.
 func Kind(guard *outbound.Guard, client *outbound.Client) jobs.Kind {
-	decode := httpapi.ObjectDecoder[payload]()
+	c := caller{guard: guard, client: client, decode: httpapi.ObjectDecoder[payload]()}
 	return jobs.Kind{
 		Name: "http", Timeout: timeout, MaxAttempts: maxAttempts, Retry: jobs.DefaultPolicy(),
-		Check: func(raw json.RawMessage, _ bool) []fault.Detail {
-			p, mistakes := decode(raw)
-			if p.URL != "" {
-				mistakes = append(mistakes, guard.Check("/url", p.URL)...)
-			}
-			return mistakes
-		},
-		Run: func(ctx context.Context, job jobs.Job) (jobs.Result, error) { return run(ctx, client, job) },
+		Check: c.check, Run: c.run,
 	}
 }
 
-// payload is what a job says of its request.
-type payload struct {
-	Method  string            `json:"method,omitempty" enum:"GET,HEAD,OPTIONS,DELETE,POST,PUT,PATCH" doc:"Default POST"`
-	URL     string            `json:"url" minLength:"1"`
-	Headers map[string]string `json:"headers,omitempty"`
-	Body    httpapi.JSON      `json:"body,omitempty" doc:"Default: the event's data"`
+// caller runs the jobs.
+type caller struct {
+	guard  *outbound.Guard
+	client *outbound.Client
+	decode func(raw []byte) (payload, []fault.Detail)
 }
 
-// Validate gives the mistakes that the schema does not know.
-func (p payload) Validate() []fault.Detail { return outbound.CheckHeaders("/headers", p.Headers) }
+// check reports every mistake of a payload that can be known now.
+func (c caller) check(raw json.RawMessage, fromEvent bool) []fault.Detail {
+	p, mistakes := c.decode(raw)
+	if p.URL == "" {
+		return mistakes
+	}
+	if !p.templated(fromEvent) {
+		if template.Is(p.URL) && p.Templates == nil {
+			return append(mistakes, fault.Detail{Pointer: "/url", Detail: `is a template, which needs data in the payload; with "templates": false it is none`})
+		}
+		return append(mistakes, c.guard.Check("/url", p.URL)...)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), checkTime)
+	defer cancel()
+	parsed, wrong := p.compile(template.NewBudget(ctx))
+	mistakes = append(mistakes, wrong...)
+	if fromEvent && !template.Is(p.URL) {
+		mistakes = append(mistakes, c.guard.Check("/url", p.URL)...)
+	}
+	if fromEvent || len(mistakes) > 0 {
+		return mistakes
+	}
+	p, mistakes = parsed.render(p, template.Scope(json.RawMessage(p.Data), nil))
+	if len(mistakes) == 0 {
+		mistakes = c.guard.Check("/url", p.URL)
+	}
+	return mistakes
+}
 
 // run makes one attempt at a call.
-func run(ctx context.Context, client *outbound.Client, job jobs.Job) (jobs.Result, error) {
-	p := payload{Method: http.MethodPost}
-	if err := json.Unmarshal(job.Payload, &p); err != nil {
-		return jobs.Result{}, jobs.Permanent(fmt.Errorf("read the payload: %w", err))
+func (c caller) run(ctx context.Context, job jobs.Job) (jobs.Result, error) {
+	p, err := c.payloadOf(ctx, job)
+	if err != nil {
+		return jobs.Result{}, err
 	}
+	expected, _ := readExpected(p.ExpectedStatus) // decode has checked both
+	wanted, _ := readExtraction(p.Result)
+	request := requestOf(p, job)
+	if wanted != nil {
+		request.Read = maxExtracted
+	}
+	response, exchange, err := c.client.Do(ctx, request)
+	result := jobs.Result{Exchange: exchange}
+	if err != nil {
+		return result, err
+	}
+	if !isExpected(expected, response.Status) {
+		return result, outbound.Refusal(response, hopeless)
+	}
+	if wanted == nil {
+		return result, nil
+	}
+	if err := response.BodyErr; errors.Is(err, outbound.ErrBodyTooLarge) {
+		return result, jobs.Permanent(fmt.Errorf("the receiver answered %d, but no result can be read of it: %w", response.Status, err))
+	} else if err != nil {
+		return result, fmt.Errorf("read the response for its result: %w", err)
+	}
+	result.Value, err = wanted.extract(response)
+	return result, err
+}
+
+// payloadOf reads a job's payload and executes its templates.
+func (c caller) payloadOf(ctx context.Context, job jobs.Job) (payload, error) {
+	p, mistakes := c.decode(job.Payload)
+	if p.Method == "" {
+		p.Method = http.MethodPost
+	}
+	if len(mistakes) == 0 && p.templated(job.Event != nil) {
+		var parsed compiled
+		if parsed, mistakes = p.compile(template.NewBudget(ctx)); len(mistakes) == 0 {
+			p, mistakes = parsed.render(p, template.Scope(json.RawMessage(p.Data), job.Event))
+		}
+	}
+	if ctx.Err() != nil {
+		return p, fmt.Errorf("make the request: %w", context.Cause(ctx))
+	}
+	if len(mistakes) == 0 {
+		mistakes = c.guard.Check("/url", p.URL)
+	}
+	if len(mistakes) == 0 {
+		return p, nil
+	}
+	lines := make([]string, len(mistakes))
+	for i, m := range mistakes {
+		lines[i] = strings.TrimPrefix(m.Pointer, "/") + " " + m.Detail
+	}
+	return p, jobs.Permanentf("the request cannot be made: %s", strings.Join(lines, "; "))
+}
+
+// requestOf makes the request of a payload without templates.
+func requestOf(p payload, job jobs.Job) outbound.Request {
 	request := outbound.Request{Method: p.Method, URL: p.URL, Header: http.Header{}}
 	for name, value := range p.Headers {
 		request.Header.Set(name, value)
@@ -63,53 +142,45 @@ func run(ctx context.Context, client *outbound.Client, job jobs.Job) (jobs.Resul
 		request.Header.Set("Idempotency-Key", job.ID.String())
 	}
 	request.Body = bodyOf(p, job, request.Header)
-	response, exchange, err := client.Do(ctx, request)
-	if err == nil {
-		err = outbound.Judge(response, hopeless)
+	if request.Body != nil && request.Header.Get("Content-Type") == "" {
+		request.Header.Set("Content-Type", "application/json")
 	}
-	return jobs.Result{Exchange: exchange}, err
+	return request
 }
 
-// bodyOf chooses what to send and names its type: the payload's body, else the
-// event's data where the method carries a body, byte for byte also where they are not
-// JSON. A JSON string under a Content-Type
-// that is no JSON is sent as the text it holds.
+// bodyOf chooses what to send, and names its type where it is not JSON: the payload's
+// body, else its data or the event's where the method carries a body, byte for byte
+// also where they are not JSON.
 func bodyOf(p payload, job jobs.Job, header http.Header) []byte {
-	body := []byte(p.Body)
-	if body == nil && job.Event != nil && carriesBody(p.Method) {
-		if also := job.Event.CloudEvent; also.Opaque {
-			if header.Get("Content-Type") == "" {
-				header.Set("Content-Type", cmp.Or(also.ContentType, "application/octet-stream"))
-			}
-			return job.Event.Opaque
-		}
-		body = job.Event.Data
-	}
-	if body == nil {
-		return nil
-	}
-	media := header.Get("Content-Type")
-	if media == "" {
-		header.Set("Content-Type", "application/json")
-		return body
-	}
-	var text string
-	if !strings.Contains(strings.ToLower(media), "json") && body[0] == '"' && json.Unmarshal(body, &text) == nil {
+	if text, ok := p.text(); ok {
 		return []byte(text)
 	}
-	return body
+	switch {
+	case p.Body != nil:
+		return p.Body
+	case !carriesBody(p.Method):
+		return nil
+	case p.Data != nil:
+		return p.Data
+	case job.Event == nil:
+		return nil
+	}
+	also := job.Event.CloudEvent
+	if !also.Opaque {
+		return job.Event.Data
+	}
+	if header.Get("Content-Type") == "" {
+		header.Set("Content-Type", cmp.Or(also.ContentType, "application/octet-stream"))
+	}
+	return job.Event.Opaque
 }
 
-// carriesBody tells methods under which the event's data goes along unasked.
-func carriesBody(method string) bool {
-	return method == http.MethodPost || method == http.MethodPut || method == http.MethodPatch
-}
-
-// hopeless tells answers that no further attempt can mend.
+// hopeless tells answers that no further attempt can mend. A success that was not
+// expected (202 where 200 is) may become the expected one.
 func hopeless(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusConflict, http.StatusTooEarly, http.StatusTooManyRequests:
 		return false
 	}
-	return status < 500
+	return status >= 300 && status < 500
 }

@@ -46,6 +46,9 @@ func (r *Runner) attempt(c *queue.Claimed, takeNext func(*queue.Claimed) bool, e
 	defer stop()
 	start := time.Now()
 	result, err := runSafely(timed, kind, jobOf(c))
+	if err == nil {
+		err = checkValue(result.Value)
+	}
 	s := settlement{job: c, Settlement: queue.Settlement{Duration: time.Since(start)}}
 	s.judge(timed, kind, err)
 	if s.State == "" { // the lease is gone, and with it the right to an outcome
@@ -54,6 +57,7 @@ func (r *Runner) attempt(c *queue.Claimed, takeNext func(*queue.Claimed) bool, e
 	}
 	ended(c, s.State, s.Duration)
 	s.setExchange(result.Exchange)
+	s.Result = result.Value
 	r.logAttempt(ctx, s)
 	s.TakeNext = c.OrderingKey != "" && takeNext(c)
 	return r.settle(ctx, s)
@@ -98,6 +102,18 @@ func runSafely(ctx context.Context, kind Kind, job Job) (result Result, err erro
 func Interrupted(ctx context.Context) bool {
 	cause := context.Cause(ctx)
 	return errors.Is(cause, errLeaseLost) || errors.Is(cause, errCut) || errors.Is(cause, errCanceled)
+}
+
+// checkValue refuses a result that cannot be kept. Another attempt would do the work
+// again and come to the same.
+func checkValue(value json.RawMessage) error {
+	switch {
+	case len(value) > MaxResult:
+		return Permanentf("the work is done, but its result has %d bytes and can have %d", len(value), MaxResult)
+	case len(value) > 0 && !json.Valid(value):
+		return Permanentf("the work is done, but its result is not JSON")
+	}
+	return nil
 }
 
 func jobOf(c *queue.Claimed) Job {

@@ -80,7 +80,14 @@ type Event struct {
 type Result struct {
 	// Exchange is set by kinds that speak HTTP.
 	Exchange *Exchange
+	// Value is what the job came to: JSON of at most MaxResult bytes that is shown
+	// with the job and is there for those who read it later. It is kept of an attempt
+	// that succeeded; nil is none.
+	Value json.RawMessage
 }
+
+// MaxResult bounds the value of a result, in bytes.
+const MaxResult = 64 << 10
 
 // Exchange is one HTTP request and what came back. Secrets are left out by the
 // kind that made it.

@@ -50,6 +50,7 @@ type Detailed struct {
 	Record
 	Payload  httpapi.JSON `json:"payload,omitempty" doc:"What the kind works on; absent when that is the event's data"`
 	Retry    httpapi.JSON `json:"retry,omitempty" doc:"The job's own retry policy; absent when it is the kind's"`
+	Result   httpapi.JSON `json:"result,omitempty" doc:"What the job came to, of kinds that say so; there once it succeeded"`
 	Attempts []Attempt    `json:"attempts" nullable:"false" doc:"Every attempt, oldest first"`
 }
 
@@ -64,6 +65,8 @@ type Attempt struct {
 	FinishedAt *time.Time   `db:"finished_at" json:"finished_at,omitempty"`
 	DurationMS *int64       `db:"duration_ms" json:"duration_ms,omitempty" doc:"As the worker measured it"`
 	Exchange   httpapi.JSON `db:"exchange" json:"exchange,omitempty" doc:"The HTTP request and response, for kinds that speak HTTP"`
+
+	Result httpapi.JSON `db:"result" json:"-"`
 }
 
 // columns derive a job's state: it runs, or waits, or else its newest attempt says
@@ -234,12 +237,12 @@ func Get(ctx context.Context, q pg.Querier, id uuid.UUID) (Detailed, error) {
 	// The running attempt stands last; it has no row in attempts yet. A job that was
 	// canceled while it waited has a row there that was no attempt.
 	err = q.SelectContext(ctx, &d.Attempts, `
-		SELECT attempt, state, outcome, error, worker, started_at, finished_at, duration_ms, exchange
+		SELECT attempt, state, outcome, error, worker, started_at, finished_at, duration_ms, exchange, result
 		FROM (
-		    SELECT lease, attempt, state, outcome, error, worker, started_at, finished_at, duration_ms, exchange
+		    SELECT lease, attempt, state, outcome, error, worker, started_at, finished_at, duration_ms, exchange, result
 		    FROM signalstack.attempts WHERE job_id = $1 AND worker IS NOT NULL
 		    UNION ALL
-		    SELECT lease, attempt, 'running', '', '', worker, started_at, NULL, NULL, NULL
+		    SELECT lease, attempt, 'running', '', '', worker, started_at, NULL, NULL, NULL, NULL
 		    FROM signalstack.running WHERE job_id = $1
 		) AS t
 		ORDER BY lease`, id)
@@ -248,6 +251,9 @@ func Get(ctx context.Context, q pg.Querier, id uuid.UUID) (Detailed, error) {
 	}
 	if d.Attempts == nil {
 		d.Attempts = []Attempt{}
+	}
+	if n := len(d.Attempts); d.State == queue.Succeeded && n > 0 {
+		d.Result = d.Attempts[n-1].Result
 	}
 	return d, nil
 }

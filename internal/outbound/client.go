@@ -78,14 +78,21 @@ type Request struct {
 	// Hidden names headers whose values are secrets; they stay out of the record.
 	Hidden []string
 	TLS    TLS
+	// Read is how many bytes of the response's body are given back.
+	Read int
 }
 
-// Response is what came back, cut to what is put on record.
+// Response is what came back.
 type Response struct {
 	Status     int
-	Header     http.Header
 	RetryAfter time.Duration // what the receiver asked for; 0: nothing
+	Header     http.Header
+	Body       []byte // as long as the request's Read allows
+	BodyErr    error  // nil: Body is all of it
 }
+
+// ErrBodyTooLarge says that a response has more than was to be read.
+var ErrBodyTooLarge = errors.New("the response is too large")
 
 // Do sends a request once. The exchange is for the attempt's record and there also
 // when the request failed; a nil error says only that a status came.
@@ -116,13 +123,20 @@ func (c *Client) Do(ctx context.Context, r Request) (Response, *jobs.Exchange, e
 	}
 	defer func() { _ = resp.Body.Close() }()
 	exchange.Protocol, exchange.Status, exchange.Headers = resp.Proto, resp.StatusCode, shown(resp.Header, []string{"Set-Cookie"})
-	slow := time.AfterFunc(bodyTime, cancel)
-	exchange.Body, exchange.Truncated = readBody(resp.Body)
-	slow.Stop()
+	if r.Read == 0 { // the status decides
+		slow := time.AfterFunc(bodyTime, cancel)
+		defer slow.Stop()
+	}
+	body, err := readBody(resp.Body, max(r.Read, maxKept))
+	exchange.Body, exchange.Truncated = keep(body, err)
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		exchange.RequestBody = beginning(r.Body)
 	}
-	return Response{Status: resp.StatusCode, Header: resp.Header, RetryAfter: retryAfter(resp.Header.Get("Retry-After"), time.Now())}, exchange, nil
+	response := Response{Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header.Get("Retry-After"), time.Now()), Header: resp.Header}
+	if response.Body, response.BodyErr = body, err; err == nil && len(body) > r.Read {
+		response.Body, response.BodyErr = body[:r.Read], ErrBodyTooLarge
+	}
+	return response, exchange, nil
 }
 
 // beginning gives the first bytes of a body, for the record.
@@ -142,15 +156,26 @@ func failure(err error) error {
 	return err
 }
 
-// readBody keeps the start of a body as text. A body that breaks off takes nothing
-// from the status that came before it.
-func readBody(body io.Reader) (text string, truncated bool) {
-	kept, err := io.ReadAll(io.LimitReader(body, maxKept+1))
-	if len(kept) > maxKept {
-		kept, truncated = wholeRunes(kept[:maxKept]), true
+// readBody reads the start of a body, of so many bytes. A body that breaks off takes
+// nothing from the status that came before it.
+func readBody(body io.Reader, most int) ([]byte, error) {
+	start, err := io.ReadAll(io.LimitReader(body, int64(most)+1))
+	if err == nil && len(start) > most {
+		start, err = start[:most], ErrBodyTooLarge
 		_, _ = io.Copy(io.Discard, io.LimitReader(body, maxDrained))
 	}
-	return strings.ToValidUTF8(string(kept), "\uFFFD"), truncated || err != nil
+	return start, err
+}
+
+// keep gives what is put on record of a body, as text, and whether there was more.
+func keep(body []byte, err error) (text string, truncated bool) {
+	if len(body) > maxKept {
+		body, err = body[:maxKept], ErrBodyTooLarge
+	}
+	if err != nil {
+		body = wholeRunes(body)
+	}
+	return strings.ToValidUTF8(string(body), "\uFFFD"), err != nil
 }
 
 // wholeRunes drops a character that was cut in two at the end.

@@ -39,6 +39,11 @@ func Judge(r Response, permanent func(status int) bool) error {
 	if r.Status >= 200 && r.Status <= 299 {
 		return nil
 	}
+	return Refusal(r, permanent)
+}
+
+// Refusal is the verdict of Judge on a status that is no success, be it 2xx.
+func Refusal(r Response, permanent func(status int) bool) error {
 	err := fmt.Errorf("the receiver answered %d%s", r.Status, meaning(r.Status))
 	switch {
 	case permanent(r.Status):

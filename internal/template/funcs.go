@@ -1,4 +1,4 @@
-package email
+package template
 
 import (
 	"encoding/json"
@@ -21,7 +21,7 @@ const (
 
 // funcs are the functions of the templates. Those of Go that build texts are
 // replaced by the same with bounds.
-func (b *budget) funcs() map[string]any {
+func (b *Budget) funcs() map[string]any {
 	return map[string]any{
 		"tick":     b.tick,
 		"upper":    func(v any) (string, error) { return b.charge(strings.ToUpper(textOf(v))) },
@@ -43,14 +43,14 @@ func (b *budget) funcs() map[string]any {
 }
 
 // charge pays for a text that a function built.
-func (b *budget) charge(text string) (string, error) {
+func (b *Budget) charge(text string) (string, error) {
 	if b.built -= len(text); b.built < 0 {
 		return "", errBuilt
 	}
 	return text, nil
 }
 
-func (b *budget) bound(f func(...any) string) func(...any) (string, error) {
+func (b *Budget) bound(f func(...any) string) func(...any) (string, error) {
 	return func(args ...any) (string, error) {
 		if len(args) > maxArgs {
 			return "", fmt.Errorf("takes at most %d arguments", maxArgs)
@@ -62,7 +62,7 @@ func (b *budget) bound(f func(...any) string) func(...any) (string, error) {
 // wide finds a verb whose width or precision has four digits or is an argument.
 var wide = regexp.MustCompile(`%[^a-zA-Z%]*(\d{4}|\*)`)
 
-func (b *budget) printf(format string, args ...any) (string, error) {
+func (b *Budget) printf(format string, args ...any) (string, error) {
 	if strings.Count(format, "%") > maxVerbs || wide.MatchString(format) {
 		return "", fmt.Errorf("takes at most %d verbs, of at most 999 characters each", maxVerbs)
 	}
@@ -70,7 +70,7 @@ func (b *budget) printf(format string, args ...any) (string, error) {
 }
 
 // join puts a separator between the elements of a list.
-func (b *budget) join(separator string, list any) (string, error) {
+func (b *Budget) join(separator string, list any) (string, error) {
 	elements, ok := list.([]any)
 	if !ok {
 		return textOf(list), nil
@@ -139,7 +139,7 @@ func number(v any) (float64, error) {
 // date writes a time in a Go layout: date "2 January 2006" .event.time, or in a time
 // zone: date "15:04" "Europe/Berlin" .event.time. A number is a Unix time in
 // seconds.
-func (b *budget) date(layout string, zoneAndTime ...any) (string, error) {
+func (b *Budget) date(layout string, zoneAndTime ...any) (string, error) {
 	n := len(zoneAndTime)
 	if n != 1 && n != 2 {
 		return "", errors.New("takes a layout, a time zone if need be, and a time")
@@ -170,7 +170,7 @@ func timeOf(v any) (time.Time, error) {
 }
 
 // json writes a value as JSON.
-func (b *budget) json(v any) (string, error) {
+func (b *Budget) json(v any) (string, error) {
 	var text strings.Builder
 	enc := json.NewEncoder(&text)
 	enc.SetEscapeHTML(false) // in HTML the result is escaped like any other text
