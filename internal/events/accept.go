@@ -24,8 +24,9 @@ import (
 type acceptance struct {
 	event   Event
 	data    []byte
-	jobs    []queue.NewJob
-	version int64 // of the routes that made the jobs
+	made    []queue.NewJob // what the routes make
+	jobs    []queue.NewJob // those of them that are to be written
+	version int64          // of the routes that made the jobs
 }
 
 // Acceptor takes events in.
@@ -39,9 +40,12 @@ func NewAcceptor(db *pg.DB, cfg intake.Config, kinds *jobs.Registry, log *slog.L
 	a := &Acceptor{router: newRouter(kinds, log)}
 	a.intake = intake.New(db, cfg, intake.Steps[*acceptance]{
 		Prepare: a.router.prepare,
-		Render:  func(x *acceptance) []byte { return x.render() },
-		Write:   write,
-		IDs:     (*acceptance).ids,
+		Resolve: func(ctx context.Context, tx *sqlx.Tx, fresh []*acceptance) error {
+			return resolve(ctx, tx, fresh, cfg.KeyTTL)
+		},
+		Render: func(x *acceptance) []byte { return x.render() },
+		Write:  write,
+		IDs:    (*acceptance).ids,
 	})
 	return a
 }
@@ -58,7 +62,7 @@ func (a *Acceptor) begin(n NewEvent, tenant string) *acceptance {
 }
 
 func (r *router) match(rt *routes, x *acceptance) {
-	x.version, x.jobs = rt.version, r.jobsFor(rt, x)
+	x.version, x.made = rt.version, r.jobsFor(rt, x)
 }
 
 // prepare dates the events and routes anew those that older routes matched.
@@ -72,12 +76,17 @@ func (r *router) prepare(ctx context.Context, tx *sqlx.Tx, batch []*acceptance) 
 			r.match(rt, x)
 		}
 		x.event.ReceivedAt = now.UTC()
-		x.event.JobIDs = make([]uuid.UUID, len(x.jobs))
-		for i, j := range x.jobs {
-			x.event.JobIDs[i] = j.ID
-		}
+		x.take(x.made)
 	}
 	return nil
+}
+
+// take says which jobs are to be written.
+func (x *acceptance) take(made []queue.NewJob) {
+	x.jobs, x.event.JobIDs = made, make([]uuid.UUID, len(made))
+	for i, j := range made {
+		x.event.JobIDs[i] = j.ID
+	}
 }
 
 func (x *acceptance) render() []byte {

@@ -137,8 +137,9 @@ func (g *guarding) patterns(all []*gojq.Pattern) {
 			}
 			if field.KeyString != nil && len(field.KeyString.Queries) > 0 {
 				field.KeyQuery, field.KeyString = g.text(field.KeyString, ""), nil
+			} else {
+				g.query(field.KeyQuery)
 			}
-			g.query(field.KeyQuery)
 			if field.Val != nil {
 				g.patterns([]*gojq.Pattern{field.Val})
 			}
@@ -244,6 +245,7 @@ func (g *guarding) index(i *gojq.Index) {
 	}
 	if i.Str != nil && len(i.Str.Queries) > 0 {
 		i.Start, i.Str = g.text(i.Str, ""), nil
+		return
 	}
 	for _, part := range []**gojq.Query{&i.Start, &i.End} {
 		if q := *part; q != nil && !isShortConstant(q) {

@@ -41,6 +41,7 @@ type Envelope struct {
 // Event is what patterns are matched against. It belongs to one goroutine.
 type Event struct {
 	fields [numFields]string
+	bytes  []byte    // data as it was given
 	raw    []byte    // data that is not parsed yet
 	doc    *document // nil until parsed, and when there is no data
 	root   int       // where data stands in doc
@@ -55,9 +56,20 @@ func NewEvent(env Envelope, data []byte) *Event {
 			fieldID: env.ID, fieldType: env.Type, fieldSource: env.Source,
 			fieldSubject: env.Subject, fieldTime: env.Time, fieldTenant: env.Tenant,
 		},
-		raw: data,
+		bytes: data, raw: data,
 	}
 }
+
+// Envelope gives the event's own strings.
+func (e *Event) Envelope() Envelope {
+	return Envelope{
+		ID: e.fields[fieldID], Type: e.fields[fieldType], Source: e.fields[fieldSource],
+		Subject: e.fields[fieldSubject], Time: e.fields[fieldTime], Tenant: e.fields[fieldTenant],
+	}
+}
+
+// Data gives the bytes that NewEvent was given.
+func (e *Event) Data() []byte { return e.bytes }
 
 // ParseEvent reads an event that is one JSON object. Its fields id, type, source,
 // subject, time and tenant are strings, or null for absent, and may be missing,

@@ -213,6 +213,9 @@ func Retry(ctx context.Context, db *pg.DB, id uuid.UUID) error {
 		if state == "" {
 			return fault.New(fault.Conflict, "job_not_ended", "The job has not ended; it goes on by itself.")
 		}
+		if err := refuseUnmade(ctx, tx, id); err != nil {
+			return err
+		}
 		// The lease goes on from the last one, so that no old attempt can write.
 		_, err = tx.ExecContext(ctx, `
 			WITH job AS (

@@ -42,6 +42,7 @@ const (
 	OutcomePanic     = "panic"
 	OutcomeCrashed   = "crashed"  // its worker died
 	OutcomeCanceled  = "canceled" // somebody asked for it
+	OutcomeUnmade    = "unmade"   // there was no attempt: the job could not be made of its event
 )
 
 // Settlement ends one claim.

@@ -110,7 +110,6 @@ func TestEndpointOfAnActionMustBeTheTenantsOwn(t *testing.T) {
 		`{"kind":"webhook","endpoint_id":"` + others.String() + `"}`:            "/actions/0/endpoint_id",
 		`{"kind":"webhook","endpoint_id":"` + uuid.NewString() + `"}`:           "/actions/0/endpoint_id",
 		`{"kind":"webhook","endpoint_id":"7"}`:                                  "/actions/0/endpoint_id",
-		`{"kind":"webhook","endpoint_id":"` + mine.String() + `","payload":{}}`: "/actions/0/payload",
 		`{"kind":"test","endpoint_id":"` + mine.String() + `"}`:                 "/actions/0/endpoint_id",
 		`{"kind":"test","payload":"bad"}`:                                       "/actions/0/payload/x",
 		`{"kind":"test","retry":{"strategy":"ladder"}}`:                         "/actions/0/retry/ladder",

@@ -106,8 +106,12 @@ func (d *deliverer) target(ctx context.Context, job jobs.Job) (target, error) {
 	return to, nil
 }
 
-// bodyOf writes the envelope around the data's own bytes.
+// bodyOf writes the envelope around the data's own bytes. The payload of an event's
+// job is a body that its rule has made.
 func bodyOf(job jobs.Job) ([]byte, error) {
+	if job.Event != nil && job.Payload != nil {
+		return job.Payload, nil
+	}
 	eventType, at, data := "", job.CreatedAt, json.RawMessage(nil)
 	if job.Event != nil {
 		eventType, at, data = job.Event.Type, job.Event.Time, job.Event.Data
