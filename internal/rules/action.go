@@ -26,7 +26,7 @@ type Action struct {
 	Transform      string       `json:"transform,omitempty" maxLength:"8192" doc:"jq program that makes the payload of the event: the whole body of a webhook, the data of an email, and else all that the kind works on. It must give one result" example:"{text: \"Order \\(.data.id)\"}"`
 	Payload        httpapi.JSON `json:"payload,omitempty" doc:"What the kind works on, beside the event; of a webhook the body in place of the event. In its texts <$.data.name> stands for a value of the event, but for kind email, which has templates of its own"`
 	OrderingKey    string       `json:"ordering_key,omitempty" maxLength:"1000" doc:"Jobs of one tenant with this key run one after the other; may hold placeholders" example:"order-<$.data.id>"`
-	IdempotencyKey string       `json:"onceKeykey,omitempty" maxLength:"1000" doc:"This action makes one job for all events with this key, for as long as keys are kept; may hold placeholders" example:"welcome-<$.data.user_id>"`
+	IdempotencyKey string       `json:"idempotency_key,omitempty" maxLength:"1000" doc:"This action makes one job for all events with this key, for as long as keys are kept; may hold placeholders" example:"welcome-<$.data.user_id>"`
 }
 
 // compiled is an action that is ready to make jobs. What it does not use is nil.
@@ -63,7 +63,7 @@ func (a Action) compile() (compiled, []fault.Detail) {
 	c := &compiler{}
 	out := compiled{
 		Action: a, queue: c.text("/queue", a.Queue), delay: c.text("/delay", a.Delay),
-		orderingKey: c.text("/ordering_key", a.OrderingKey), onceKey: c.text("/onceKeykey", a.IdempotencyKey),
+		orderingKey: c.text("/ordering_key", a.OrderingKey), onceKey: c.text("/idempotency_key", a.IdempotencyKey),
 	}
 	options := a.Options
 	if out.queue != nil {
@@ -77,7 +77,7 @@ func (a Action) compile() (compiled, []fault.Detail) {
 		c.mistakes = append(c.mistakes, httpapi.CheckText("/ordering_key", a.OrderingKey, maxKey)...)
 	}
 	if wrong := idempotency.Check(a.IdempotencyKey); out.onceKey == nil && a.IdempotencyKey != "" && wrong != "" {
-		c.add("/onceKeykey", "%s", wrong)
+		c.add("/idempotency_key", "%s", wrong)
 	}
 	var err error
 	if a.Condition != "" {

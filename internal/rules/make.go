@@ -124,7 +124,7 @@ func (a *compiled) makePayload(kinds *jobs.Registry, event func() *expression.Ev
 		return made, nil
 	}
 	if wrong := kinds.CheckKind(a.Kind, httpapi.JSON(made), true); len(wrong) > 0 {
-		return nil, fmt.Errorf("%s: kind %s refuses what it makes: %s %s", what, a.Kind, strings.TrimPrefix(wrong[0].Pointer, "/"), wrong[0].Detail)
+		return nil, fmt.Errorf("%s: kind %s refuses what it makes: %s %s", what, a.Kind, strings.TrimPrefix(strings.TrimPrefix(wrong[0].Pointer, "/payload"), "/"), wrong[0].Detail)
 	}
 	return made, nil
 }
