@@ -12,6 +12,12 @@
 //     (section 3.1.1: source plus id names one event), by the same mechanism as an
 //     idempotency key and for as long.
 //
+//   - An idempotency key of an action is reserved in the transaction that writes its
+//     job, so a job is neither made twice nor lost to an event that was refused.
+//
+// Conditions and transforms run outside the transaction, in the caller's goroutine.
+// Only events that older routes matched, and those from SQL, are matched within it.
+//
 // An event is shown with what came of it and with what the rules, as they are now,
 // make of it and why; patterns are tried on events that are not stored. Both take
 // the event as matching does when it comes in, and both are bounded.

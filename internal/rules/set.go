@@ -103,9 +103,13 @@ func (s *Set) Jobs(kinds *jobs.Registry, tenant string, e *pattern.Event) []queu
 	if t == nil {
 		return nil
 	}
+	matching := t.patterns.Match(e)
+	if len(matching) == 0 {
+		return nil
+	}
 	var made []queue.NewJob
 	event := once(e)
-	for _, i := range t.patterns.Match(e) {
+	for _, i := range matching {
 		rule := t.rules[i]
 		for n := range rule.actions {
 			if holds, err := rule.holds(n, event); holds {
