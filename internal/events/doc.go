@@ -2,12 +2,16 @@
 // subscriptions, and stores each with its jobs in one transaction.
 //
 // Promises:
+//
 //   - An event that was answered 2xx is durable, and so are its jobs.
+//
 //   - An event is routed by every rule that was answered before the event came, in
 //     whichever process: the version of the routes is read in the transaction of
 //     the batch, and an event that was matched by older ones is matched again. No
 //     notification is needed for that, and none is used.
+//
 //   - The bytes of data are stored, matched and delivered as they came.
+//
 //   - A sender's own id deduplicates within its source, as CloudEvents has it
 //     (section 3.1.1: source plus id names one event), by the same mechanism as an
 //     idempotency key and for as long.

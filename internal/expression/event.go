@@ -21,7 +21,7 @@ type Event struct {
 
 // maxTime is how long all expressions of one event may take together. One that
 // comes later fails at once.
-const maxTime = time.Second
+const maxTime = 2 * time.Second
 
 // errNoTime ends what comes after maxTime is used up.
 var errNoTime = fmt.Errorf("the expressions of all rules on this event took longer than %s together", maxTime)

@@ -21,7 +21,7 @@ const (
 	// A process that is not given the processor must not fail the transforms of
 	// honest people: a run that has done little may take longer.
 	fewSteps   = 10_000
-	maxSlowRun = 500 * time.Millisecond
+	maxSlowRun = time.Second
 	watchEvery = 64 // steps between two looks at the clock and the memory
 )
 

@@ -144,12 +144,11 @@ func TestWhatATransformMayNotSayIsRefused(t *testing.T) {
 func TestATransformMustGiveOneResultOfModestSize(t *testing.T) {
 	t.Parallel()
 	for source, want := range map[string]string{
-		`empty`:                    "gave no result",
-		`.data.tags[]`:             "more than one result",
-		`error("no amount")`:       "no amount",
-		`.data.id + 1`:             "cannot add",
-		`"x" * 300000`:             "300002 bytes, and may have 262144",
-		`[range(100000)] | tojson`: "bytes, and may have 262144",
+		`empty`:              "gave no result",
+		`.data.tags[]`:       "more than one result",
+		`error("no amount")`: "no amount",
+		`.data.id + 1`:       "cannot add",
+		`"x" * 300000`:       "300002 bytes, and may have 262144",
 	} {
 		_, err := apply(t, source)
 		require.ErrorContains(t, err, want, source)
@@ -166,12 +165,12 @@ func TestExpressionsOfOneEventShareTheirTime(t *testing.T) {
 	endless, err := expression.CompileTransform(`last(range(1000000000))`)
 	require.NoError(t, err)
 	e := event(`{}`)
-	for range 20 {
+	for range 60 {
 		if _, err = endless.Apply(e); strings.Contains(err.Error(), "together") {
 			break
 		}
 	}
-	require.ErrorContains(t, err, "took longer than 1s together")
+	require.ErrorContains(t, err, "took longer than 2s together")
 }
 
 func BenchmarkTransform(b *testing.B) {

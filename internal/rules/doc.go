@@ -27,7 +27,7 @@
 //     written before do not have them, and templates with {{ }} stay what they are.
 //     A value that is missing is an error unless the placeholder ends in ?, where AWS
 //     would write nothing: a job without its order number is worse than one that failed.
-//   - All expressions on one event have a second together.
+//   - All expressions on one event have two seconds together.
 //
 // An Explainer says field by field what patterns and the stored rules make of an
 // event. An enormous event and a pattern of hundreds of combinations of $or could
