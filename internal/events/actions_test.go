@@ -72,7 +72,7 @@ func TestActionsTakeTheirJobsFromTheEvent(t *testing.T) {
 			[]any{first.Queue, first.Priority, first.MaxAttempts, first.Timeout, first.OrderingKey, first.State}, name)
 		require.InDelta(t, 90*60, first.RunAt.Sub(first.CreatedAt).Seconds(), 1, name)
 		require.Contains(t, string(first.Retry), "ladder", name)
-		require.Equal(t, []byte(`{"id":12345678901234567890,"text":"a: 7"}`), []byte(second.Payload), name)
+		require.Contains(t, string(second.Payload), `"id":12345678901234567890,"text":"a: 7"`, name)
 	}
 }
 
