@@ -16,7 +16,7 @@ import (
 func (a *App) routes(api *httpapi.API, acceptor *events.Acceptor, operators *jobs.API) {
 	a.healthRoutes(api)                                // GET /health /livez /readyz
 	acceptor.Routes(api)                               // POST /events
-	(&events.API{DB: a.db}).Routes(api)                // GET /events, GET /events/{id}, POST /rules/test
+	(&events.API{DB: a.db, Kinds: a.kinds}).Routes(api)                // GET /events, GET /events/{id}, POST /rules/test
 	a.eraser().Routes(api)                             // POST /events/{id}/erase, POST /events/erase, /erasures
 	operators.Routes(api)                              // POST GET /jobs, GET /jobs/{id}
 	(&queues.API{DB: a.db}).Routes(api)                // /queues, /limits

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"unicode"
@@ -12,6 +13,7 @@ import (
 	"github.com/signalstack/signalstack/internal/events"
 	"github.com/signalstack/signalstack/internal/fault"
 	"github.com/signalstack/signalstack/internal/httpapi"
+	"github.com/signalstack/signalstack/internal/jobs"
 	"github.com/signalstack/signalstack/internal/rules"
 )
 
@@ -23,11 +25,17 @@ var (
 
 // TestRule writes what a pattern makes of an event, as "table" or "json", and gives
 // ErrNoMatch when it does not match, and ErrNoTest when something is wrong with them.
-func TestRule(out io.Writer, rawPattern, rawEvent []byte, format string) error {
+// rawActions is the list of actions of a rule, or nil. The kinds of their jobs are not
+// known offline: payloads are made, and not checked.
+func TestRule(out io.Writer, rawPattern, rawEvent, rawActions []byte, format string) error {
 	if format != "table" && format != "json" {
 		return fmt.Errorf("%w: there is no output %q; it is table or json", ErrNoTest, format)
 	}
-	why, mistakes := events.Test(rawPattern, rawEvent, httpapi.DefaultTenant, rules.Limits{})
+	actions, mistakes := readActions(rawActions)
+	var why events.Tried
+	if len(mistakes) == 0 {
+		why, mistakes = events.Tester{Kinds: jobs.NewRegistry(), Tenant: httpapi.DefaultTenant}.Test(rawPattern, rawEvent, actions)
+	}
 	if len(mistakes) > 0 {
 		return fmt.Errorf("%w:%s", ErrNoTest, listed(mistakes))
 	}
@@ -53,13 +61,13 @@ func listed(mistakes []fault.Detail) string {
 	return b.String()
 }
 
-func writeJSON(out io.Writer, why rules.Explanation) error {
+func writeJSON(out io.Writer, why events.Tried) error {
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
 	return enc.Encode(why)
 }
 
-func writeFields(out io.Writer, why rules.Explanation) error {
+func writeFields(out io.Writer, why events.Tried) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "PATH\tMATCHED\tAT\tVALUE\tWHY")
 	for _, f := range why.Fields {
@@ -69,7 +77,34 @@ func writeFields(out io.Writer, why rules.Explanation) error {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", printable(f.Path), matched, orDash(f.At), orDash(string(f.Value)), printable(f.Reason))
 	}
+	if len(why.Actions) > 0 {
+		fmt.Fprintln(w, "\nACTION\tKIND\tJOB\tWHY\tPAYLOAD")
+	}
+	for i, a := range why.Actions {
+		job, reason, payload := "no", a.ConditionError, ""
+		switch {
+		case a.Error != "":
+			job, reason = "failed", a.Error
+		case a.MakesJob:
+			job = "yes"
+			payload = string(a.Job.Payload)
+		case a.Condition != nil:
+			reason = "the condition does not hold"
+		}
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", i, printable(a.Kind), job, orDash(reason), orDash(payload))
+	}
 	return w.Flush()
+}
+
+// readActions reads a list of actions as POST /rules does.
+func readActions(raw []byte) ([]rules.Action, []fault.Detail) {
+	if raw == nil {
+		return nil, nil
+	}
+	given, mistakes := httpapi.ObjectDecoder[struct {
+		Actions []rules.Action `json:"actions" minItems:"1" maxItems:"20"`
+	}]()(slices.Concat([]byte(`{"actions":`), raw, []byte(`}`)))
+	return given.Actions, mistakes
 }
 
 func orDash(text string) string {

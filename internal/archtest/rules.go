@@ -4,7 +4,7 @@ package archtest
 // packages on steps before its own; packages on one step do not know each other.
 var line = [][]string{
 	{"migrations", "internal/fault", "internal/config", "internal/pattern", "internal/sealed", "internal/archtest"},
-	{"internal/pg", "internal/pg/devpg", "internal/httpapi"},
+	{"internal/pg", "internal/pg/devpg", "internal/httpapi", "internal/expression"},
 	{"internal/pgtest", "internal/contract"},
 	{"internal/pgtest/withpg"},
 	{"internal/idempotency", "internal/analytics", "internal/cloudevents"},

@@ -18,6 +18,8 @@
 //	    are told to whoever makes it. Of one that a rule makes only the syntax and the
 //	    literals can be checked then; what fails later fails for good.
 //
+// A rule's transform makes the payload's data; the texts are always the rule's own.
+//
 // # Delivery
 //
 //   - Message-ID is the job's id at the sender's host, the same on every attempt. A

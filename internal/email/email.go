@@ -31,6 +31,9 @@ const (
 // checkTime bounds the rendering of a job that is being created.
 const checkTime = 5 * time.Second
 
+// KindName is the kind of jobs that send e-mail.
+const KindName = "email"
+
 // Kind makes the kind "email". Its error names the setting that is wrong.
 func Kind(cfg Config) (jobs.Kind, error) {
 	s, err := newSender(cfg)
@@ -38,7 +41,7 @@ func Kind(cfg Config) (jobs.Kind, error) {
 		return jobs.Kind{}, err
 	}
 	return jobs.Kind{
-		Name: "email", Check: check, Run: s.run, Queue: queueName, Timeout: timeout, MaxAttempts: maxAttempts,
+		Name: KindName, Check: check, Run: s.run, Queue: queueName, Timeout: timeout, MaxAttempts: maxAttempts,
 		Retry: jobs.Policy{Strategy: "exponential", Base: "15s", Factor: 4, Cap: "2h", Jitter: "proportional"},
 	}, nil
 }

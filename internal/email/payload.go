@@ -3,6 +3,7 @@ package email
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -165,4 +166,18 @@ func (p *payload) fields() []*field {
 
 func escapePointer(s string) string {
 	return strings.NewReplacer("~", "~0", "/", "~1").Replace(s)
+}
+
+// WithData gives a payload with other data for its templates in place of the event's.
+func WithData(raw, data json.RawMessage) (json.RawMessage, error) {
+	var values map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &values); err != nil || values == nil {
+		return nil, errors.New("the payload is no object")
+	}
+	values["data"] = data
+	out, err := json.Marshal(values)
+	if err != nil {
+		return nil, fmt.Errorf("write the payload: %w", err)
+	}
+	return out, nil
 }

@@ -27,11 +27,12 @@ import (
 type acceptance struct {
 	event   Event
 	data    []byte
-	opaque  bool   // data are not JSON
-	view    []byte // data as JSON: what patterns see
-	jobs    []queue.NewJob
-	version int64 // of the routes that made the jobs
-	refusal error // why the event may not be stored, by those routes
+	opaque  bool           // data are not JSON
+	view    []byte         // data as JSON: what patterns see
+	made    []queue.NewJob // what the routes make
+	jobs    []queue.NewJob // those of them that are to be written
+	version int64          // of the routes that made the jobs
+	refusal error          // why the event may not be stored, by those routes
 }
 
 // Acceptor takes events in.
@@ -46,9 +47,12 @@ func NewAcceptor(db *pg.DB, cfg intake.Config, kinds *jobs.Registry, log *slog.L
 	a.intake = intake.New(db, cfg, intake.Steps[*acceptance]{
 		Prepare: a.router.prepare,
 		Refuse:  func(x *acceptance) error { return x.refusal },
-		Render:  func(x *acceptance) []byte { return x.render() },
-		Write:   write,
-		IDs:     (*acceptance).ids,
+		Resolve: func(ctx context.Context, tx *sqlx.Tx, fresh []*acceptance) error {
+			return resolve(ctx, tx, fresh, cfg.KeyTTL)
+		},
+		Render: func(x *acceptance) []byte { return x.render() },
+		Write:  write,
+		IDs:    (*acceptance).ids,
 	})
 	return a
 }
@@ -65,9 +69,9 @@ func (a *Acceptor) begin(n NewEvent, tenant string) *acceptance {
 }
 
 func (r *router) match(rt *routes, x *acceptance) {
-	x.version, x.jobs = rt.version, nil
+	x.version, x.made = rt.version, nil
 	if rt.guard.check(x); x.refusal == nil {
-		x.jobs = r.jobsFor(rt, x)
+		x.made = r.jobsFor(rt, x)
 	}
 }
 
@@ -82,12 +86,17 @@ func (r *router) prepare(ctx context.Context, tx *sqlx.Tx, batch []*acceptance) 
 			r.match(rt, x)
 		}
 		x.event.ReceivedAt = now.UTC()
-		x.event.JobIDs = make([]uuid.UUID, len(x.jobs))
-		for i, j := range x.jobs {
-			x.event.JobIDs[i] = j.ID
-		}
+		x.take(x.made)
 	}
 	return nil
+}
+
+// take says which jobs are to be written.
+func (x *acceptance) take(made []queue.NewJob) {
+	x.jobs, x.event.JobIDs = made, make([]uuid.UUID, len(made))
+	for i, j := range made {
+		x.event.JobIDs[i] = j.ID
+	}
 }
 
 func (x *acceptance) render() []byte {

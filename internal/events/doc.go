@@ -2,15 +2,25 @@
 // subscriptions, and stores each with its jobs in one transaction.
 //
 // Promises:
+//
 //   - An event that was answered 2xx is durable, and so are its jobs.
+//
 //   - An event is routed by every rule that was answered before the event came, in
 //     whichever process: the version of the routes is read in the transaction of
 //     the batch, and an event that was matched by older ones is matched again. No
 //     notification is needed for that, and none is used.
+//
 //   - The bytes of data are stored, matched and delivered as they came.
+//
 //   - A sender's own id deduplicates within its source, as CloudEvents has it
 //     (section 3.1.1: source plus id names one event), by the same mechanism as an
 //     idempotency key and for as long.
+//
+//   - An idempotency key of an action is reserved in the transaction that writes its
+//     job, so a job is neither made twice nor lost to an event that was refused.
+//
+// Conditions and transforms run outside the transaction, in the caller's goroutine.
+// Only events that older routes matched, and those from SQL, are matched within it.
 //
 // What keeps an event out, as the limit of its tenant and the schema of its type, is
 // part of the routes: it is decided in the same transaction, after it is known that

@@ -30,8 +30,13 @@ import (
 func kinds() *jobs.Registry {
 	return jobs.NewRegistry(jobs.Kind{
 		Name: "test", Timeout: time.Second, MaxAttempts: 3,
-		Check: func(json.RawMessage, bool) []fault.Detail { return nil },
-		Run:   func(context.Context, jobs.Job) (jobs.Result, error) { return jobs.Result{}, nil },
+		Check: func(payload json.RawMessage, _ bool) []fault.Detail {
+			if string(payload) == `"bad"` {
+				return []fault.Detail{{Pointer: "/x", Detail: "is bad"}}
+			}
+			return nil
+		},
+		Run: func(context.Context, jobs.Job) (jobs.Result, error) { return jobs.Result{}, nil },
 	})
 }
 
@@ -45,7 +50,7 @@ func serve(t *testing.T, db *pg.DB) http.Handler {
 	t.Cleanup(func() { stop(); <-done })
 	api := httpapi.New(httpapi.Config{Version: "test", MaxBody: 1 << 20, Log: slog.New(slog.DiscardHandler), Fault: pg.Fault})
 	a.Routes(api)
-	(&events.API{DB: db}).Routes(api)
+	(&events.API{DB: db, Kinds: kinds()}).Routes(api)
 	(&events.Eraser{DB: db, Log: slog.New(slog.DiscardHandler), KeyTTL: time.Hour}).Routes(api)
 	(&rules.API{DB: db, Kinds: kinds()}).Routes(api)
 	return contract.Handler(t, api)

@@ -17,28 +17,49 @@ import (
 	"github.com/signalstack/signalstack/internal/rules"
 )
 
-// Test says what a pattern makes of an event that is written as for POST /events,
-// and would be the tenant's if it does not say so itself. Nothing is stored. The
-// mistakes of both have pointers below /pattern and /event.
-func Test(rawPattern, rawEvent httpapi.JSON, tenant string, limits rules.Limits) (rules.Explanation, []fault.Detail) {
+// Tried is what a pattern, and the actions of a rule, make of an event.
+type Tried struct {
+	rules.Explanation
+	Actions []rules.Outcome `json:"actions,omitempty" nullable:"false" doc:"What each action makes of the event, in their order; absent when the pattern does not match"`
+}
+
+// Tester tries rules on events.
+type Tester struct {
+	Kinds  *jobs.Registry // may be without kinds, whose payloads are then not checked
+	Tenant string         // of an event that does not say
+	Limits rules.Limits
+}
+
+// Test says what a pattern and actions, which may be absent, make of an event that is
+// written as for POST /events. Nothing is stored. The mistakes have pointers below
+// /pattern, /event and /actions.
+func (t Tester) Test(rawPattern, rawEvent httpapi.JSON, actions []rules.Action) (Tried, []fault.Detail) {
 	p, mistakes := rules.Compile(rawPattern)
-	n, wrong := readEvent(rawEvent, limits.Event)
+	n, wrong := readEvent(rawEvent, t.Limits.Event)
+	mistakes = append(mistakes, wrong...)
+	trial, wrong := rules.NewTrial(t.Kinds, actions)
 	if mistakes = append(mistakes, wrong...); len(mistakes) > 0 {
-		return rules.Explanation{}, mistakes
+		return Tried{}, mistakes
 	}
+	tenant := t.Tenant
 	if n.Tenant != "" {
 		tenant = n.Tenant
 	}
 	e := n.event(tenant)
-	why, ok := rules.NewExplainer(e.envelope(), n.Data, limits).Explain(p)
+	x := rules.NewExplainer(e.envelope(), n.Data, t.Limits)
+	why, ok := x.Explain(p)
 	if !ok {
-		return rules.Explanation{}, []fault.Detail{{
+		return Tried{}, []fault.Detail{{
 			Pointer: "/event/data",
 			Detail: fmt.Sprintf("would take too long with this pattern, whose $or make many combinations; send at most %d bytes, or a part of the pattern",
-				limits.Work/p.Weight()),
+				t.Limits.Work/p.Weight()),
 		}}
 	}
-	return why, nil
+	tried := Tried{Explanation: why}
+	if why.Matched {
+		tried.Actions = trial.Try(t.Kinds, x)
+	}
+	return tried, nil
 }
 
 // readEvent reads an event as strictly as POST /events does. most bounds its bytes,
@@ -64,7 +85,7 @@ const maxJobs = 100
 
 // explain gives an event with what came of it and what the rules make of it now, and
 // its data apart.
-func explain(ctx context.Context, q pg.Querier, id uuid.UUID) (Explained, httpapi.JSON, error) {
+func explain(ctx context.Context, q pg.Querier, kinds *jobs.Registry, id uuid.UUID) (Explained, httpapi.JSON, error) {
 	e, err := get(ctx, q, id)
 	if err != nil {
 		return Explained{}, nil, err
@@ -84,7 +105,7 @@ func explain(ctx context.Context, q pg.Querier, id uuid.UUID) (Explained, httpap
 	case len(made) > maxJobs:
 		x.Jobs, x.MoreJobs = made[:maxJobs], "/jobs?event_id="+id.String()
 	}
-	x.Rules, x.MoreRules, err = rules.Verdicts(ctx, q, e.Tenant, rules.NewExplainer(e.envelope(), data, rules.OfRequest))
+	x.Rules, x.MoreRules, err = rules.Verdicts(ctx, q, kinds, e.Tenant, rules.NewExplainer(e.envelope(), data, rules.OfRequest))
 	if err != nil {
 		return Explained{}, nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/signalstack/signalstack/internal/cloudevents"
 	"github.com/signalstack/signalstack/internal/httpapi"
 	"github.com/signalstack/signalstack/internal/intake"
+	"github.com/signalstack/signalstack/internal/jobs"
 	"github.com/signalstack/signalstack/internal/pg"
 	"github.com/signalstack/signalstack/internal/queue"
 	"github.com/signalstack/signalstack/internal/rules"
@@ -102,7 +103,10 @@ func (a *Acceptor) send(ctx context.Context, in *sendIn, body httpapi.Batch[NewE
 }
 
 // API shows events and explains what rules make of them.
-type API struct{ DB *pg.DB }
+type API struct {
+	DB    *pg.DB
+	Kinds *jobs.Registry
+}
 
 // Routes lists the operations on events that are there, and on those that might be.
 func (a *API) Routes(api *httpapi.API) {
@@ -116,7 +120,7 @@ func (a *API) Routes(api *httpapi.API) {
 	}, a.get)
 	httpapi.RegisterBody(api, httpapi.Operation{
 		OperationID: "test-rule", Method: http.MethodPost, Path: "/rules/test", DefaultStatus: http.StatusOK, Tags: []string{"rules"},
-		Summary: "Say whether a pattern matches an event, and why", Description: "Nothing is stored.",
+		Summary: "Say whether a pattern matches an event, and why, and what actions make of it", Description: "Nothing is stored, and nothing is done.",
 	}, httpapi.OneLoose[ruleTest](), a.test)
 }
 
@@ -170,7 +174,7 @@ func (a *API) get(ctx context.Context, in *getIn) (*getOut, error) {
 	if err != nil {
 		return nil, err
 	}
-	e, data, err := explain(ctx, a.DB, id)
+	e, data, err := explain(ctx, a.DB, a.Kinds, id)
 	if err != nil {
 		return nil, err
 	}
@@ -183,8 +187,9 @@ func (a *API) get(ctx context.Context, in *getIn) (*getOut, error) {
 
 // ruleTest is a pattern and an event to try it on.
 type ruleTest struct {
-	Pattern httpapi.JSON `json:"pattern" doc:"As in POST /rules"`
-	Event   triedEvent   `json:"event" doc:"As in POST /events, at most 64 KiB"`
+	Pattern httpapi.JSON   `json:"pattern" doc:"As in POST /rules"`
+	Event   triedEvent     `json:"event" doc:"As in POST /events, at most 64 KiB"`
+	Actions []rules.Action `json:"actions,omitempty" maxItems:"20" doc:"As in POST /rules, to see what they make of the event; endpoint_id may be absent"`
 }
 
 // triedEvent is an event kept as its bytes.
@@ -193,10 +198,11 @@ type triedEvent struct{ httpapi.JSON }
 // Schema documents the event.
 func (triedEvent) Schema(r huma.Registry) *huma.Schema { return httpapi.SchemaOf[NewEvent](r) }
 
-type testOut struct{ Body rules.Explanation }
+type testOut struct{ Body Tried }
 
 func (a *API) test(ctx context.Context, _ *struct{ httpapi.JSONBody }, given httpapi.Item[ruleTest]) (*testOut, error) {
-	why, mistakes := Test(given.Value.Pattern, given.Value.Event.JSON, httpapi.Tenant(ctx), rules.OfRequest)
+	t := Tester{Kinds: a.Kinds, Tenant: httpapi.Tenant(ctx), Limits: rules.OfRequest}
+	why, mistakes := t.Test(given.Value.Pattern, given.Value.Event.JSON, given.Value.Actions)
 	given.Add(mistakes...)
 	if err := given.Err(); err != nil {
 		return nil, err

@@ -298,6 +298,7 @@ func (o *Outbox) admit(ctx context.Context, tx *sqlx.Tx, rows []outboxRow, batch
 		return nil, err
 	}
 	var fresh []*acceptance
+	var at []int // where they stand in the batch
 	for i, x := range batch {
 		if slices.ContainsFunc(of[i], func(k idempotency.Reservation) bool { _, standing := taken[k.Key]; return standing }) {
 			continue
@@ -310,10 +311,17 @@ func (o *Outbox) admit(ctx context.Context, tx *sqlx.Tx, rows []outboxRow, batch
 		}
 		for _, k := range of[i] {
 			taken[k.Key] = idempotency.Found{}
+		}
+		fresh, at = append(fresh, x), append(at, i)
+	}
+	if err := resolve(ctx, tx, fresh, o.ttl); err != nil {
+		return nil, err
+	}
+	for n, x := range fresh {
+		for _, k := range of[at[n]] {
 			k.Status, k.Answer = http.StatusCreated, x.render()
 			won = append(won, k)
 		}
-		fresh = append(fresh, x)
 	}
 	got, err := idempotency.Reserve(ctx, tx, won, o.ttl)
 	if err == nil && len(got) < len(won) {

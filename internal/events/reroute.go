@@ -69,7 +69,7 @@ func (r *Rerouter) routes(ctx context.Context, tx *sqlx.Tx, through Through) (*r
 		}
 		return rt, nil
 	}
-	set, problems, err := rules.LoadNamed(ctx, tx, through.Tenant, through.Rules)
+	set, problems, err := rules.LoadNamed(ctx, tx, r.router.log, through.Tenant, through.Rules)
 	if err != nil {
 		return nil, err
 	}

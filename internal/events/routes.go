@@ -49,7 +49,7 @@ func (r *router) refresh(ctx context.Context, tx *sqlx.Tx) (time.Time, *routes, 
 	if now := r.current.Load(); now.version == row.Version {
 		return row.Now, now, nil
 	}
-	set, err := rules.Load(ctx, tx, r.log)
+	set, err := r.current.Load().rules.Reload(ctx, tx, r.log)
 	if err != nil {
 		return time.Time{}, nil, err
 	}

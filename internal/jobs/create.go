@@ -62,9 +62,14 @@ func Write(ctx context.Context, tx *sqlx.Tx, jobs []queue.NewJob, also ...analyt
 		return err
 	}
 	for _, j := range jobs {
-		also = append(also, analytics.Delta{
+		d := analytics.Delta{
 			Fact: analytics.JobCreated, Tenant: j.Tenant, Kind: j.Kind, Queue: j.Queue, Type: j.EventType, EndpointID: j.EndpointID.UUID,
-		})
+		}
+		also = append(also, d)
+		if j.Unmade != "" {
+			d.Fact, d.Outcome = analytics.JobEnded, string(queue.Failed)
+			also = append(also, d)
+		}
 	}
 	return analytics.Record(ctx, tx, also)
 }

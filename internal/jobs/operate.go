@@ -22,7 +22,7 @@ func (a *API) operateRoutes(api *httpapi.API) {
 	}, a.cancel)
 	httpapi.Register(api, httpapi.Operation{
 		OperationID: "retry-job", Method: http.MethodPost, Path: "/jobs/{id}/retry", Tags: []string{"jobs"},
-		Summary: "Take up a job again that has ended", Description: "With all its attempts before it. One that has not ended is 409.",
+		Summary: "Take up a job again that has ended", Description: "With all its attempts before it. One that has not ended is 409, and so is one that could not be made of its event: mend its rule and send the event again.",
 	}, a.retry)
 	httpapi.RegisterBody(api, httpapi.Operation{
 		OperationID: "update-job", Method: http.MethodPatch, Path: "/jobs/{id}", Tags: []string{"jobs"},

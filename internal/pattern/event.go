@@ -52,13 +52,15 @@ type Envelope struct {
 // Event is what patterns are matched against. It belongs to one goroutine.
 type Event struct {
 	fields [numFields]string
+	bytes  []byte    // data as it was given
 	raw    []byte    // data that is not parsed yet
 	doc    *document // nil until parsed, and when there is no data
 	root   int       // where data stands in doc
 
-	rawExtensions []byte    // as raw
-	extensions    *document // as doc
-	extensionRoot int
+	givenExtensions []byte    // as bytes
+	rawExtensions   []byte    // as raw
+	extensions      *document // as doc
+	extensionRoot   int
 }
 
 // NewEvent views an event without copying or parsing it. data is JSON, or empty
@@ -71,9 +73,21 @@ func NewEvent(env Envelope, data []byte) *Event {
 			fieldSubject: env.Subject, fieldTime: env.Time, fieldTenant: env.Tenant,
 			fieldContentType: env.ContentType, fieldSchema: env.DataSchema,
 		},
-		raw: data, rawExtensions: env.Extensions,
+		bytes: data, raw: data, givenExtensions: env.Extensions, rawExtensions: env.Extensions,
 	}
 }
+
+// Envelope gives the event's own strings.
+func (e *Event) Envelope() Envelope {
+	return Envelope{
+		ID: e.fields[fieldID], Type: e.fields[fieldType], Source: e.fields[fieldSource],
+		Subject: e.fields[fieldSubject], Time: e.fields[fieldTime], Tenant: e.fields[fieldTenant],
+		ContentType: e.fields[fieldContentType], DataSchema: e.fields[fieldSchema], Extensions: e.givenExtensions,
+	}
+}
+
+// Data gives the bytes that NewEvent was given.
+func (e *Event) Data() []byte { return e.bytes }
 
 // ParseEvent reads an event that is one JSON object. Its fields id, type, source,
 // subject, time, tenant, datacontenttype and dataschema are strings, or null for

@@ -13,6 +13,9 @@
 //	      key is   |          | the one before has ended
 //	      busy     +-> ordered ---------> running, where its worker goes on with it
 //
+// A job that could not be made of its event goes to attempts at once, as failed. There
+// is nothing in it to try again, and Retry says so.
+//
 // Promises:
 //   - Leases fence. The lease of a job grows with each claim and never goes back,
 //     while attempt numbers do; a settle or extend with an old lease changes

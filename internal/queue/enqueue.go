@@ -43,6 +43,12 @@ type NewJob struct {
 	Timeout     time.Duration
 	Retry       string        // JSON policy; "" is the kind's own
 	ReplayID    uuid.NullUUID // the replay that makes it of an old event
+	// Once names what makes the job; of the jobs with the same one only the first is
+	// to be made. Whoever enqueues the job sees to that.
+	Once string
+	// Unmade says why the job could not be made as its rule has it, or is "". The job
+	// is written as failed, without an attempt.
+	Unmade string
 }
 
 // Lane is the line in its queue that the job stands in: jobs of one tenant, and of
@@ -80,7 +86,24 @@ func PartsOfLane(lane string) (tenant, endpointID, limitKey string) {
 // Enqueue writes jobs and makes them ready, in the caller's transaction and in one
 // statement. Workers are notified at commit, once for each queue with a job that is
 // due.
+//
+// Jobs that could not be made are written as failed in a statement of their own,
+// where there are any.
 func Enqueue(ctx context.Context, q pg.Querier, jobs []NewJob) error {
+	if isUnmade := func(j NewJob) bool { return j.Unmade != "" }; slices.ContainsFunc(jobs, isUnmade) {
+		var unmade, made []NewJob
+		for _, j := range jobs {
+			if isUnmade(j) {
+				unmade = append(unmade, j)
+			} else {
+				made = append(made, j)
+			}
+		}
+		if err := writeUnmade(ctx, q, unmade); err != nil {
+			return err
+		}
+		jobs = made
+	}
 	if len(jobs) == 0 {
 		return nil
 	}

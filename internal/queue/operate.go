@@ -221,6 +221,9 @@ func Retry(ctx context.Context, db *pg.DB, id uuid.UUID) error {
 		if err := hasData(ctx, tx, j); err != nil {
 			return err
 		}
+		if err := refuseUnmade(ctx, tx, id); err != nil {
+			return err
+		}
 		// The lease goes on from the last one, so that no old attempt can write.
 		_, err = tx.ExecContext(ctx, `
 			WITH job AS (

@@ -6,7 +6,9 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/signalstack/signalstack/internal/expression"
 	"github.com/signalstack/signalstack/internal/httpapi"
+	"github.com/signalstack/signalstack/internal/jobs"
 	"github.com/signalstack/signalstack/internal/pattern"
 	"github.com/signalstack/signalstack/internal/pg"
 )
@@ -51,12 +53,14 @@ type Verdict struct {
 	Matched       *bool     `json:"matched,omitempty" doc:"Absent when the rule was not looked at; error says why"`
 	Fields        []Field   `json:"fields" nullable:"false" doc:"Each list of the pattern, in its order"`
 	FieldsLeftOut int       `json:"fields_left_out,omitempty" doc:"How many more lists the pattern has; the answer would be too long with them"`
+	Actions       []Outcome `json:"actions,omitempty" nullable:"false" doc:"What each action makes of the event, in their order; absent when the pattern does not match"`
 	Error         string    `json:"error,omitempty" doc:"Why the rule was not looked at"`
 }
 
 // Explainer explains what patterns make of one event until its limits are used up.
 type Explainer struct {
 	event  *pattern.Event
+	view   func() *expression.Event
 	size   int // bytes of data and extensions
 	limits Limits
 	work   int
@@ -65,7 +69,8 @@ type Explainer struct {
 
 // NewExplainer makes an explainer of an event.
 func NewExplainer(env pattern.Envelope, data []byte, limits Limits) *Explainer {
-	return &Explainer{event: pattern.NewEvent(env, data), size: len(data) + len(env.Extensions), limits: limits}
+	e := pattern.NewEvent(env, data)
+	return &Explainer{event: e, view: once(e), size: len(data) + len(env.Extensions), limits: limits}
 }
 
 // Explain gives false when the pattern would take more work than is left.
@@ -93,7 +98,7 @@ func (x *Explainer) Explain(p *pattern.Pattern) (Explanation, bool) {
 
 // Verdicts gives what a tenant's rules, as they are now, make of the event: the
 // oldest of them, and whether there are more.
-func Verdicts(ctx context.Context, q pg.Querier, tenant string, x *Explainer) (verdicts []Verdict, more bool, err error) {
+func Verdicts(ctx context.Context, q pg.Querier, kinds *jobs.Registry, tenant string, x *Explainer) (verdicts []Verdict, more bool, err error) {
 	var rows []row
 	err = q.SelectContext(ctx, &rows, `
 		SELECT `+columns+` FROM signalstack.rules
@@ -108,23 +113,29 @@ func Verdicts(ctx context.Context, q pg.Querier, tenant string, x *Explainer) (v
 	}
 	verdicts = make([]Verdict, len(rows))
 	for i, r := range rows {
-		verdicts[i] = r.verdict(x)
+		verdicts[i] = r.verdict(kinds, x)
 	}
 	return verdicts, more, nil
 }
 
-func (r row) verdict(x *Explainer) Verdict {
+func (r row) verdict(kinds *jobs.Registry, x *Explainer) Verdict {
 	v := Verdict{RuleID: r.ID, Name: r.Name, Enabled: r.Enabled, Fields: []Field{}}
-	_, p, err := r.compile()
+	rule, err := r.compile()
 	if err != nil {
 		v.Error = "makes no jobs: " + err.Error()
 		return v
 	}
-	why, ok := x.Explain(p)
+	why, ok := x.Explain(rule.pattern)
 	if !ok {
 		v.Error = "would take too long with an event of this size; try it with a smaller one, by POST /rules/test"
 		return v
 	}
 	v.Matched, v.Fields, v.FieldsLeftOut = &why.Matched, why.Fields, why.FieldsLeftOut
+	if why.Matched {
+		v.Actions = rule.outcomes(kinds, x.view)
+		for i := range v.Actions {
+			v.Actions[i].Job = nil // the event's jobs are shown as they were made
+		}
+	}
 	return v
 }

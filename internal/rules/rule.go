@@ -9,18 +9,8 @@ import (
 
 	"github.com/signalstack/signalstack/internal/fault"
 	"github.com/signalstack/signalstack/internal/httpapi"
-	"github.com/signalstack/signalstack/internal/jobs"
 	"github.com/signalstack/signalstack/internal/pattern"
-	"github.com/signalstack/signalstack/internal/webhooks"
 )
-
-// Action is the template of one job.
-type Action struct {
-	jobs.Options
-	Kind       string       `json:"kind" minLength:"1" doc:"What the job does" example:"webhook"`
-	EndpointID string       `json:"endpoint_id,omitempty" format:"uuid" doc:"Where a webhook goes; needed for kind webhook and for no other"`
-	Payload    httpapi.JSON `json:"payload,omitempty" doc:"What the kind works on, beside the event"`
-}
 
 // NewRule is what a client may say of a rule.
 type NewRule struct {
@@ -58,7 +48,7 @@ func (n NewRule) Validate() []fault.Detail {
 		_, wrong := Compile(n.Pattern)
 		mistakes = append(mistakes, wrong...)
 	}
-	return append(mistakes, checkOptions(n.Actions)...)
+	return append(mistakes, checkWritten(n.Actions)...)
 }
 
 // Validate gives the mistakes that need neither the kinds nor the database.
@@ -71,7 +61,7 @@ func (p RulePatch) Validate() []fault.Detail {
 		_, wrong := Compile(p.Pattern)
 		mistakes = append(mistakes, wrong...)
 	}
-	return append(mistakes, checkOptions(p.Actions)...)
+	return append(mistakes, checkWritten(p.Actions)...)
 }
 
 // Compile reads a pattern that stands in the field of that name, and gives its
@@ -102,57 +92,4 @@ func checkEach(actions []Action, check func(Action) []fault.Detail) []fault.Deta
 		}
 	}
 	return mistakes
-}
-
-func checkOptions(actions []Action) []fault.Detail {
-	return checkEach(actions, func(a Action) []fault.Detail { return a.Validate() })
-}
-
-// checkStored gives the mistakes of stored actions that would keep their jobs from
-// being written, and with them every event that the rule matches. A kind that this
-// binary does not know is none: a newer one may.
-func checkStored(actions []Action) []fault.Detail {
-	return checkEach(actions, func(a Action) []fault.Detail {
-		mistakes := append(a.Validate(), httpapi.CheckText("/kind", a.Kind, maxKind)...)
-		if a.Kind == "" {
-			mistakes = append(mistakes, fault.Detail{Pointer: "/kind", Detail: "is required"})
-		}
-		return mistakes
-	})
-}
-
-// maxKind is longer than the name of any kind, in characters.
-const maxKind = 255
-
-// checkActions gives the mistakes of kinds, payloads and endpoints. known are the
-// tenant's endpoints among those the actions name.
-func checkActions(kinds *jobs.Registry, actions []Action, known map[uuid.UUID]bool) []fault.Detail {
-	return checkEach(actions, func(a Action) []fault.Detail {
-		if a.Kind == webhooks.KindName {
-			return append(checkEndpoint(a, known), checkWebhookPayload(a)...)
-		}
-		found := kinds.CheckKind(a.Kind, a.Payload, true)
-		if a.EndpointID != "" && a.Kind != "" {
-			found = append(found, fault.Detail{Pointer: "/endpoint_id", Detail: "goes with kind webhook only; remove it"})
-		}
-		return found
-	})
-}
-
-func checkEndpoint(a Action, known map[uuid.UUID]bool) []fault.Detail {
-	id, err := uuid.Parse(a.EndpointID)
-	switch {
-	case a.EndpointID == "":
-		return []fault.Detail{{Pointer: "/endpoint_id", Detail: "is required for kind webhook"}}
-	case err != nil || !known[id]:
-		return []fault.Detail{{Pointer: "/endpoint_id", Detail: "names no endpoint of this tenant; create it with POST /endpoints first"}}
-	}
-	return nil
-}
-
-func checkWebhookPayload(a Action) []fault.Detail {
-	if a.Payload == nil {
-		return nil
-	}
-	return []fault.Detail{{Pointer: "/payload", Detail: "must be absent: a webhook delivers the event itself"}}
 }

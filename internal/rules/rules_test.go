@@ -107,14 +107,13 @@ func TestEndpointOfAnActionMustBeTheTenantsOwn(t *testing.T) {
 	create(t, h, rule(`{"kind":"webhook","endpoint_id":"`+mine.String()+`"}`))
 	for action, pointer := range map[string]string{
 		`{"kind":"webhook"}`: "/actions/0/endpoint_id",
-		`{"kind":"webhook","endpoint_id":"` + others.String() + `"}`:            "/actions/0/endpoint_id",
-		`{"kind":"webhook","endpoint_id":"` + uuid.NewString() + `"}`:           "/actions/0/endpoint_id",
-		`{"kind":"webhook","endpoint_id":"7"}`:                                  "/actions/0/endpoint_id",
-		`{"kind":"webhook","endpoint_id":"` + mine.String() + `","payload":{}}`: "/actions/0/payload",
-		`{"kind":"test","endpoint_id":"` + mine.String() + `"}`:                 "/actions/0/endpoint_id",
-		`{"kind":"test","payload":"bad"}`:                                       "/actions/0/payload/x",
-		`{"kind":"test","retry":{"strategy":"ladder"}}`:                         "/actions/0/retry/ladder",
-		`{"kind":"test","delay":"1 day"}`:                                       "/actions/0/delay",
+		`{"kind":"webhook","endpoint_id":"` + others.String() + `"}`:  "/actions/0/endpoint_id",
+		`{"kind":"webhook","endpoint_id":"` + uuid.NewString() + `"}`: "/actions/0/endpoint_id",
+		`{"kind":"webhook","endpoint_id":"7"}`:                        "/actions/0/endpoint_id",
+		`{"kind":"test","endpoint_id":"` + mine.String() + `"}`:       "/actions/0/endpoint_id",
+		`{"kind":"test","payload":"bad"}`:                             "/actions/0/payload/x",
+		`{"kind":"test","retry":{"strategy":"ladder"}}`:               "/actions/0/retry/ladder",
+		`{"kind":"test","delay":"1 day"}`:                             "/actions/0/delay",
 	} {
 		rec := contract.Send(h, http.MethodPost, "/rules", rule(action))
 		require.Equal(t, 422, rec.Code, "%s: %s", action, rec.Body)

@@ -5,43 +5,61 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/lib/pq"
 
+	"github.com/signalstack/signalstack/internal/expression"
 	"github.com/signalstack/signalstack/internal/jobs"
 	"github.com/signalstack/signalstack/internal/pattern"
 	"github.com/signalstack/signalstack/internal/pg"
 	"github.com/signalstack/signalstack/internal/queue"
-	"github.com/signalstack/signalstack/internal/webhooks"
 )
 
 // Set is all enabled rules, compiled and indexed. It does not change.
 type Set struct {
 	byTenant map[string]*tenantRules
+	byID     map[uuid.UUID]*ready
+	log      *slog.Logger
 }
 
 // tenantRules are the rules of a tenant, and their patterns in the same order.
 type tenantRules struct {
-	rules    []Rule
+	rules    []*ready
 	patterns *pattern.Set
+}
+
+// ready is a rule that makes jobs.
+type ready struct {
+	Rule
+	from    row // what it was compiled from
+	pattern *pattern.Pattern
+	actions []compiled
+	trouble trouble
 }
 
 // Load compiles the enabled rules as q sees them.
 func Load(ctx context.Context, q pg.Querier, log *slog.Logger) (*Set, error) {
+	return (&Set{}).Reload(ctx, q, log)
+}
+
+// Reload is Load; it takes what has not changed from the set before.
+func (s *Set) Reload(ctx context.Context, q pg.Querier, log *slog.Logger) (*Set, error) {
 	var rows []row
 	err := q.SelectContext(ctx, &rows, `SELECT `+columns+` FROM signalstack.rules WHERE enabled ORDER BY id`)
 	if err != nil {
 		return nil, fmt.Errorf("load rules: %w", err)
 	}
-	return newSet(rows, func(id uuid.UUID, err error) {
+	return newSet(s, rows, log, func(id uuid.UUID, err error) {
 		log.ErrorContext(ctx, "rule left out", "rule_id", id, "error", err)
 	}), nil
 }
 
 // LoadNamed compiles the rules of a tenant that are named, disabled ones as well, and
 // says which of them cannot be had, and why.
-func LoadNamed(ctx context.Context, q pg.Querier, tenant string, ids []uuid.UUID) (*Set, map[uuid.UUID]string, error) {
+func LoadNamed(ctx context.Context, q pg.Querier, log *slog.Logger, tenant string, ids []uuid.UUID) (*Set, map[uuid.UUID]string, error) {
 	texts, problems := make(pq.StringArray, len(ids)), map[uuid.UUID]string{}
 	for i, id := range ids {
 		texts[i], problems[id] = id.String(), "names no rule of this tenant"
@@ -55,74 +73,126 @@ func LoadNamed(ctx context.Context, q pg.Querier, tenant string, ids []uuid.UUID
 	for _, r := range rows {
 		delete(problems, r.ID)
 	}
-	return newSet(rows, func(id uuid.UUID, err error) { problems[id] = err.Error() }), problems, nil
+	return newSet(&Set{}, rows, log, func(id uuid.UUID, err error) { problems[id] = err.Error() }), problems, nil
 }
 
-// newSet compiles rules; leftOut is told of those that do not compile.
-func newSet(rows []row, leftOut func(uuid.UUID, error)) *Set {
-	s, patterns := &Set{byTenant: map[string]*tenantRules{}}, map[string][]*pattern.Pattern{}
+// newSet compiles rules, but for those that stand in the set before as they are;
+// leftOut is told of those that do not compile.
+func newSet(before *Set, rows []row, log *slog.Logger, leftOut func(uuid.UUID, error)) *Set {
+	fresh, patterns := &Set{byTenant: map[string]*tenantRules{}, byID: map[uuid.UUID]*ready{}, log: log}, map[string][]*pattern.Pattern{}
 	for _, r := range rows {
-		rule, p, err := r.compile()
-		if err != nil {
-			leftOut(r.ID, err)
-			continue
+		rule := before.byID[r.ID]
+		if rule == nil || !rule.from.same(r) {
+			var err error
+			if rule, err = r.compile(); err != nil {
+				leftOut(r.ID, err)
+				continue
+			}
 		}
-		if s.byTenant[rule.Tenant] == nil {
-			s.byTenant[rule.Tenant] = &tenantRules{}
+		fresh.byID[r.ID] = rule
+		if fresh.byTenant[rule.Tenant] == nil {
+			fresh.byTenant[rule.Tenant] = &tenantRules{}
 		}
-		t := s.byTenant[rule.Tenant]
+		t := fresh.byTenant[rule.Tenant]
 		t.rules = append(t.rules, rule)
-		patterns[rule.Tenant] = append(patterns[rule.Tenant], p)
+		patterns[rule.Tenant] = append(patterns[rule.Tenant], rule.pattern)
 	}
-	for tenant, t := range s.byTenant {
+	for tenant, t := range fresh.byTenant {
 		t.patterns = pattern.NewSet(patterns[tenant])
 	}
-	return s
+	return fresh
+}
+
+// same says whether two rows make the same jobs.
+func (r row) same(other row) bool {
+	return r.Name == other.Name && r.Tenant == other.Tenant && r.Pattern == other.Pattern && r.Actions == other.Actions
 }
 
 // compile makes of a row what makes jobs; the error says why it makes none here.
-func (r row) compile() (Rule, *pattern.Pattern, error) {
+func (r row) compile() (*ready, error) {
 	rule, err := r.rule()
 	if err != nil {
-		return Rule{}, nil, err
+		return nil, err
 	}
-	if mistakes := checkStored(rule.Actions); len(mistakes) > 0 {
-		return Rule{}, nil, fmt.Errorf("its action %s %s", strings.TrimPrefix(mistakes[0].Pointer, "/actions/"), mistakes[0].Detail)
+	actions, mistakes := compileStored(rule.Actions)
+	if len(mistakes) > 0 {
+		return nil, fmt.Errorf("its action %s %s", strings.TrimPrefix(mistakes[0].Pointer, "/actions/"), mistakes[0].Detail)
 	}
 	p, err := pattern.Compile(rule.Pattern)
 	if err != nil {
-		return Rule{}, nil, fmt.Errorf("its pattern does not compile here: %w", err)
+		return nil, fmt.Errorf("its pattern does not compile here: %w", err)
 	}
-	return rule, p, nil
+	return &ready{Rule: rule, from: r, pattern: p, actions: actions}, nil
 }
 
-// Jobs gives the jobs that the tenant's rules make of an event, one for each
-// action of each rule that matches, in the order of the rules.
+// Jobs gives the jobs that the tenant's rules make of an event, one for each action
+// of each rule that matches whose condition holds, in the order of the rules.
 func (s *Set) Jobs(kinds *jobs.Registry, tenant string, e *pattern.Event) []queue.NewJob {
 	t := s.byTenant[tenant]
 	if t == nil {
 		return nil
 	}
+	matching := t.patterns.Match(e)
+	if len(matching) == 0 {
+		return nil
+	}
 	var made []queue.NewJob
-	for _, i := range t.patterns.Match(e) {
-		for _, a := range t.rules[i].Actions {
-			made = append(made, t.rules[i].job(kinds, a))
+	event := once(e)
+	for _, i := range matching {
+		rule := t.rules[i]
+		for n := range rule.actions {
+			if holds, err := rule.holds(n, event); holds {
+				made = append(made, rule.job(kinds, n, event))
+			} else if err != nil {
+				rule.trouble.tell(s.log, rule, n, err)
+			}
 		}
 	}
 	return made
 }
 
-// job is what an action makes; the event's part is for the caller to fill in.
-func (r Rule) job(kinds *jobs.Registry, a Action) queue.NewJob {
-	job := queue.NewJob{
-		ID: uuid.Must(uuid.NewV7()), Tenant: r.Tenant, Kind: a.Kind, Payload: a.Payload,
-		RuleID: uuid.NullUUID{UUID: r.ID, Valid: true},
-	}
-	if a.Kind == webhooks.KindName {
-		if id, err := uuid.Parse(a.EndpointID); err == nil {
-			job.EndpointID = uuid.NullUUID{UUID: id, Valid: true}
+// once gives what expressions see of an event, made when the first looks.
+func once(e *pattern.Event) func() *expression.Event {
+	var view *expression.Event
+	return func() *expression.Event {
+		if view == nil {
+			view = expression.NewEvent(e.Envelope(), e.Data())
 		}
+		return view
 	}
-	kinds.Fill(&job, a.Options)
-	return job
+}
+
+// holds says whether an action is to be taken. One whose condition fails is not; the
+// error says why.
+func (r *ready) holds(index int, event func() *expression.Event) (bool, error) {
+	if r.actions[index].condition == nil {
+		return true, nil
+	}
+	return r.actions[index].condition.Holds(event())
+}
+
+// trouble counts conditions of a rule that failed. Each may fail with every event, so
+// the log hears of them now and then.
+type trouble struct {
+	mu    sync.Mutex
+	count int
+	next  time.Time
+}
+
+// troubleEvery is the time between two lines in the log about one rule.
+const troubleEvery = time.Minute
+
+func (t *trouble) tell(log *slog.Logger, r *ready, action int, err error) {
+	t.mu.Lock()
+	t.count++
+	count, now := t.count, time.Now()
+	due := now.After(t.next)
+	if due {
+		t.next = now.Add(troubleEvery)
+	}
+	t.mu.Unlock()
+	if due {
+		log.Warn("the condition of a rule failed, which makes no job; GET /events/{id} tells of each event",
+			"rule_id", r.ID, "action", action, "error", err, "failures", count)
+	}
 }

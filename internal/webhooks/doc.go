@@ -4,7 +4,7 @@
 // Promises:
 //   - The body is {"type", "timestamp", "data"}, and data are the event's own bytes:
 //     nothing is decoded and written anew. The bytes that are signed are the bytes
-//     that are sent.
+//     that are sent. A rule may put a body of its own in the place of all three.
 //   - webhook-id is the job's id and the same on every attempt, so a receiver can
 //     tell a repetition; webhook-timestamp is that of the attempt.
 //   - 2xx is success and nothing else is. Redirects are failures. 410 and the answer

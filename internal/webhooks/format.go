@@ -21,6 +21,9 @@ const (
 )
 
 // write gives the body that an endpoint wants of a job, and its headers.
+//
+// The payload of an event's job is a body that its rule has made. It is the whole of a
+// standard webhook, and the data of a CloudEvent.
 func write(job jobs.Job, format string, header http.Header) ([]byte, error) {
 	e, at, err := eventOf(job)
 	if err != nil {
@@ -34,6 +37,9 @@ func write(job jobs.Job, format string, header http.Header) ([]byte, error) {
 		return e.Structured(), nil
 	default:
 		header.Set("Content-Type", "application/json")
+		if job.Event != nil && job.Payload != nil {
+			return job.Payload, nil
+		}
 		return standard(e, at)
 	}
 }
@@ -48,7 +54,10 @@ func eventOf(job jobs.Job) (cloudevents.Event, time.Time, error) {
 		e = cloudevents.Event{
 			ID: cmp.Or(from.SenderID, from.ID.String()), Source: from.Source, Type: from.Type, Subject: from.Subject, Data: from.Data, Attributes: from.CloudEvent,
 		}
-		if e.Opaque {
+		switch {
+		case job.Payload != nil:
+			e.Data, e.Opaque, e.ContentType, e.DataSchema = job.Payload, false, "", ""
+		case e.Opaque:
 			e.Data = from.Opaque
 		}
 	} else {

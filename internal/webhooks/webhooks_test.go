@@ -122,6 +122,22 @@ func TestDeliveryIsSignedAndCarriesTheDataUnchanged(t *testing.T) {
 	require.Regexp(t, `^\d{10}$`, timestamps[0])
 }
 
+// TestBodyThatARuleMadeIsDeliveredAsItIs has a payload beside the event.
+func TestBodyThatARuleMadeIsDeliveredAsItIs(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	url, got := receiver(t, http.StatusNoContent)
+	e := b.endpoint(t, 201, http.MethodPost, "/endpoints", `{"url":"`+url+`"}`)
+	job := b.job(e.ID, `{"secret":1}`)
+	job.Payload = json.RawMessage(`{"text": "Order 1", "n":9007199254740993}`)
+	_, err := b.kind.Run(t.Context(), job)
+	require.NoError(t, err)
+	require.Equal(t, string(job.Payload), string((*got)[0].body))
+	verifier, err := standardwebhooks.NewWebhook(e.Secret)
+	require.NoError(t, err)
+	require.NoError(t, verifier.Verify((*got)[0].body, (*got)[0].header))
+}
+
 // TestSignatureIsThatOfTheSpecification uses the known answer of the Standard
 // Webhooks specification.
 func TestSignatureIsThatOfTheSpecification(t *testing.T) {

@@ -42,6 +42,30 @@ func TestRulesAreTestedOffline(t *testing.T) {
 	require.Contains(t, stdout, `"path":"/data/a<\n"`)
 }
 
+func TestActionsAreTestedOffline(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		return path
+	}
+	event, pattern := file("event", `{"type":"order.paid","data":{"n":9007199254740993}}`), file("pattern", `{"type":["order.paid"]}`)
+	actions := file("actions", `[{"kind":"http","condition":"event.data.n > 1","transform":"{url: \"https://example.com/\\(.data.n)\"}"},
+		{"kind":"log","condition":"event.data.gone"},{"kind":"log","condition":"event.data.n < 1"},{"kind":"log","payload":{"message":"<$.data.gone>"}}]`)
+	code, stdout, stderr := run(t, nil, "rules", "test", "--pattern", pattern, "--event", event, "--actions", actions)
+	require.Equal(t, 0, code, stderr)
+	for _, want := range []string{
+		`yes  `, `{"url":"https://example.com/9007199254740993"}`, `no such key: gone`, `the condition does not hold`, `failed  `, `the event has no such value`,
+	} {
+		require.Contains(t, stdout, want)
+	}
+	wrong := file("wrong", `[{"kind":"log","transform":"input"}]`)
+	code, _, stderr = run(t, nil, "rules", "test", "--pattern", pattern, "--event", event, "--actions", wrong)
+	require.Equal(t, 2, code)
+	require.Contains(t, stderr, "/actions/0/transform must not call input")
+}
+
 func TestWrongUseOfRulesTestEndsWithTwo(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -1,0 +1,106 @@
+package expression
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/signalstack/signalstack/internal/pattern"
+)
+
+// Event is an event as expressions see it. It belongs to one goroutine.
+type Event struct {
+	env     pattern.Envelope
+	data    []byte
+	decoded map[string]any // nil until somebody looks
+	err     error
+	left    time.Duration // that expressions may still take, all together
+}
+
+// maxTime is how long all expressions of one event may take together. One that
+// comes later fails at once.
+const maxTime = 2 * time.Second
+
+// errNoTime ends what comes after maxTime is used up.
+var errNoTime = fmt.Errorf("the expressions of all rules on this event took longer than %s together", maxTime)
+
+// NewEvent views an event without copying or decoding it. data is JSON, or empty
+// when the event has none.
+func NewEvent(env pattern.Envelope, data []byte) *Event {
+	return &Event{env: env, data: data, left: maxTime}
+}
+
+// maxNumber is the longest number, in digits, that is calculated with; a longer one
+// would take a second to read.
+const maxNumber = 1000
+
+// root is the event as one object. Numbers are json.Number, so that none loses a
+// digit by being looked at.
+func (e *Event) root() (map[string]any, error) {
+	if e.decoded != nil || e.err != nil {
+		return e.decoded, e.err
+	}
+	root := map[string]any{}
+	for name, value := range map[string]string{
+		"id": e.env.ID, "tenant": e.env.Tenant, "type": e.env.Type, "source": e.env.Source, "subject": e.env.Subject, "time": e.env.Time,
+	} {
+		if value != "" {
+			root[name] = value
+		}
+	}
+	if len(e.data) > 0 {
+		decoder := json.NewDecoder(bytes.NewReader(e.data))
+		decoder.UseNumber()
+		var data any
+		if e.err = decoder.Decode(&data); e.err == nil && hasLongNumber(data) {
+			e.err = fmt.Errorf("holds a number of more than %d digits", maxNumber)
+		}
+		if e.err != nil {
+			e.err = fmt.Errorf("the event's data %w", e.err)
+			return nil, e.err
+		}
+		root["data"] = data
+	}
+	e.decoded = root
+	return root, nil
+}
+
+func hasLongNumber(v any) bool {
+	switch v := v.(type) {
+	case json.Number:
+		return len(v) > maxNumber
+	case []any:
+		for _, x := range v {
+			if hasLongNumber(x) {
+				return true
+			}
+		}
+	case map[string]any:
+		for _, x := range v {
+			if hasLongNumber(x) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// timed runs an expression on the event's account.
+func (e *Event) timed(run func(root map[string]any) error) error {
+	if e.left <= 0 {
+		return errNoTime
+	}
+	root, err := e.root()
+	if err != nil {
+		return err
+	}
+	begun := time.Now()
+	err = run(root)
+	e.left -= time.Since(begun)
+	return err
+}
+
+// errAbsent says that the event has no such value.
+var errAbsent = errors.New("the event has no such value")
