@@ -10,7 +10,11 @@
 //   - The bytes of data are stored, matched and delivered as they came.
 //   - A sender's own id deduplicates within its source, as CloudEvents has it
 //     (section 3.1.1: source plus id names one event), by the same mechanism as an
-//     idempotency key and for as long.
+//     idempotency key and for as long. Type, subject and data say whether it is the
+//     same event; its time, its extensions and the form it comes in do not matter.
+//   - CloudEvents come in all the forms of their HTTP binding and keep all that they
+//     say: their extensions are shown, matched and sent on. Data that are not JSON are
+//     a string to patterns and jobs where they are text, and absent where they are not.
 //
 // An event is shown with what came of it and with what the rules, as they are now,
 // make of it and why; patterns are tried on events that are not stored. Both take

@@ -3,10 +3,12 @@ package events
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/signalstack/signalstack/internal/cloudevents"
+	"github.com/signalstack/signalstack/internal/fault"
 	"github.com/signalstack/signalstack/internal/httpapi"
 	"github.com/signalstack/signalstack/internal/intake"
 	"github.com/signalstack/signalstack/internal/pg"
@@ -62,11 +64,11 @@ func forms() httpapi.Forms[httpapi.Batch[NewEvent]] {
 // sendIn is the input of the operation. The ce- headers are read by the form.
 type sendIn struct {
 	intake.CreateIn
-	ceHeaders
+	CEHeaders
 }
 
-// ceHeaders documents the headers of CloudEvents in binary mode.
-type ceHeaders struct {
+// CEHeaders documents the headers of CloudEvents in binary mode.
+type CEHeaders struct {
 	SpecVersion string `header:"ce-specversion" doc:"Of a CloudEvent in binary mode: 1.0. Values of ce- headers are percent-encoded"`
 	ID          string `header:"ce-id" doc:"Of a CloudEvent in binary mode: the sender's id"`
 	Source      string `header:"ce-source" doc:"Of a CloudEvent in binary mode: where it happened"`
@@ -85,6 +87,7 @@ func (a *Acceptor) send(ctx context.Context, in *sendIn, body httpapi.Batch[NewE
 		given := &body.Items[i]
 		key, wrong := intake.KeyOf(in.IdempotencyKey, given.Value.IdempotencyKey, body.Array)
 		given.Add(wrong...)
+		hint(given.Mistakes)
 		if err := given.Err(); err != nil {
 			items[i] = intake.Refused[*acceptance](err)
 			continue
@@ -99,6 +102,15 @@ func (a *Acceptor) send(ctx context.Context, in *sendIn, body httpapi.Batch[NewE
 		}
 	}
 	return intake.Accept[NewEvent, *acceptance, Event](ctx, a.intake, &in.CreateIn, keyScope, body, items)
+}
+
+// hint tells who sends a CloudEvent as plain JSON how to send it.
+func hint(mistakes []fault.Detail) {
+	for i, m := range mistakes {
+		if m.Pointer == "/specversion" && strings.HasPrefix(m.Detail, "is not a field") {
+			mistakes[i].Detail = "is that of a CloudEvent, which has the Content-Type " + cloudevents.MediaStructured + ", or in an array " + cloudevents.MediaBatch
+		}
+	}
 }
 
 // API shows events and explains what rules make of them.
