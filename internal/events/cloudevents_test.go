@@ -480,4 +480,13 @@ func TestPatternsAreTriedOnExtensions(t *testing.T) {
 		{Path: "/extensions/region", At: "/extensions/region", Value: httpapi.JSON(`"us"`), Reason: `is not "eu"`},
 		{Path: "/datacontenttype", Matched: true, At: "/datacontenttype", Value: httpapi.JSON(`"text/plain"`), Reason: "is in the list"},
 	}, x.Rules[0].Fields)
+
+	why := contract.Decode[rules.Explanation](t, contract.Send(h, http.MethodPost, "/rules/test",
+		`{"pattern":{"extensions":{"region":["us"]},"data":["x"]},"event":{"id":"1","source":"/s","type":"t","specversion":"1.0","region":"us","datacontenttype":"text/plain","data":"x"}}`), 200)
+	require.True(t, why.Matched, "%+v", why)
+	p := contract.Decode[httpapi.Problem](t, contract.Send(h, http.MethodPost, "/rules/test",
+		`{"pattern":{"type":["t"]},"event":{"id":"1","source":"/s","type":"t","specversion":"0.3"}}`), 422)
+	require.Equal(t, "/event/specversion", p.Errors[0].Pointer)
+	p = contract.Decode[httpapi.Problem](t, contract.Send(h, http.MethodPost, "/events", `{"id":"1","source":"/s","type":"t","specversion":"1.0"}`), 422)
+	require.Contains(t, p.Errors[0].Detail, "application/cloudevents+json", "the mend is the Content-Type")
 }

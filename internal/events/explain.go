@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -29,7 +30,7 @@ func Test(rawPattern, rawEvent httpapi.JSON, tenant string, limits rules.Limits)
 		tenant = n.Tenant
 	}
 	e := n.event(tenant)
-	why, ok := rules.NewExplainer(e.envelope(), n.Data, limits).Explain(p)
+	why, ok := rules.NewExplainer(e.envelope(), n.CloudEvent.View(n.Data), limits).Explain(p)
 	if !ok {
 		return rules.Explanation{}, []fault.Detail{{
 			Pointer: "/event/data",
@@ -40,7 +41,8 @@ func Test(rawPattern, rawEvent httpapi.JSON, tenant string, limits rules.Limits)
 	return why, nil
 }
 
-// readEvent reads an event as strictly as POST /events does. most bounds its bytes,
+// readEvent reads an event, which may be a CloudEvent in structured mode, as strictly
+// as POST /events does. most bounds its bytes,
 // unless it is 0.
 func readEvent(raw httpapi.JSON, most int) (NewEvent, []fault.Detail) {
 	if most > 0 && len(raw) > most {
@@ -51,7 +53,17 @@ func readEvent(raw httpapi.JSON, most int) (NewEvent, []fault.Detail) {
 	if problems, ok := errors.AsType[pattern.Problems](err); ok && problems[0].Pointer == "" {
 		return NewEvent{}, []fault.Detail{{Pointer: "/event", Detail: problems[0].Detail}}
 	}
-	n, mistakes := httpapi.ObjectDecoder[NewEvent]()(raw)
+	var n NewEvent
+	var mistakes []fault.Detail
+	if fields, _ := httpapi.SplitObject(raw); fields["specversion"] != nil {
+		item := readItem(raw)
+		n, mistakes = item.Value, item.Mistakes
+		if item.Fault != nil {
+			mistakes = slices.Clone(item.Fault.Details)
+		}
+	} else {
+		n, mistakes = httpapi.ObjectDecoder[NewEvent]()(raw)
+	}
 	for i := range mistakes {
 		mistakes[i].Pointer = "/event" + mistakes[i].Pointer
 	}

@@ -32,33 +32,35 @@ func (a *Acceptor) Routes(api *httpapi.API) {
 
 // forms are the bodies of an event.
 func forms() httpapi.Forms[httpapi.Batch[NewEvent]] {
-	text := func(doc string) *huma.Schema { return &huma.Schema{Type: huma.TypeString, Description: doc} }
-	one := func(huma.Registry) *huma.Schema {
-		s := &huma.Schema{
-			Type: huma.TypeObject, Description: "A CloudEvent 1.0. Further members are extension attributes: texts, booleans and 32-bit integers",
-			Required: []string{"id", "source", "specversion", "type"}, AdditionalProperties: true,
-			Properties: map[string]*huma.Schema{
-				"id": text("The sender's id"), "source": text("Where it happened: a URI reference"), "type": text("What happened"),
-				"specversion": {Type: huma.TypeString, Enum: []any{cloudevents.SpecVersion}}, "datacontenttype": {Description: "The media type of data; default: application/json"},
-				"data": {Description: "Any JSON value; a text when datacontenttype is not JSON"}, "data_base64": {Description: "In place of data: bytes in base64"},
-			},
-		}
-		s.PrecomputeMessages()
-		return s
-	}
 	return httpapi.Forms[httpapi.Batch[NewEvent]]{
 		JSON: httpapi.OneOrMany[NewEvent](), Pick: pickForm,
 		Others: map[string]func(huma.Registry) *huma.Schema{
-			cloudevents.MediaStructured: one,
-			cloudevents.MediaBatch: func(r huma.Registry) *huma.Schema {
+			cloudevents.MediaStructured: func(huma.Registry) *huma.Schema { return cloudEventSchema() },
+			cloudevents.MediaBatch: func(huma.Registry) *huma.Schema {
 				most := httpapi.MaxBatch
-				return &huma.Schema{Type: huma.TypeArray, Items: one(r), MaxItems: &most}
+				return &huma.Schema{Type: huma.TypeArray, Items: cloudEventSchema(), MaxItems: &most}
 			},
 			"*/*": func(huma.Registry) *huma.Schema {
 				return &huma.Schema{Description: "The data of a CloudEvent in binary mode, with the attributes in ce- headers"}
 			},
 		},
 	}
+}
+
+// cloudEventSchema documents a CloudEvent as JSON.
+func cloudEventSchema() *huma.Schema {
+	text := func(doc string) *huma.Schema { return &huma.Schema{Type: huma.TypeString, Description: doc} }
+	s := &huma.Schema{
+		Type: huma.TypeObject, Description: "A CloudEvent 1.0. Further members are extension attributes: texts, booleans and 32-bit integers",
+		Required: []string{"id", "source", "specversion", "type"}, AdditionalProperties: true,
+		Properties: map[string]*huma.Schema{
+			"id": text("The sender's id"), "source": text("Where it happened: a URI reference"), "type": text("What happened"),
+			"specversion": {Type: huma.TypeString, Enum: []any{cloudevents.SpecVersion}}, "datacontenttype": {Description: "The media type of data; default: application/json"},
+			"data": {Description: "Any JSON value; a text when datacontenttype is not JSON"}, "data_base64": {Description: "In place of data: bytes in base64"},
+		},
+	}
+	s.PrecomputeMessages()
+	return s
 }
 
 // sendIn is the input of the operation. The ce- headers are read by the form.
@@ -196,14 +198,16 @@ func (a *API) get(ctx context.Context, in *getIn) (*getOut, error) {
 // ruleTest is a pattern and an event to try it on.
 type ruleTest struct {
 	Pattern httpapi.JSON `json:"pattern" doc:"As in POST /rules"`
-	Event   triedEvent   `json:"event" doc:"As in POST /events, at most 64 KiB"`
+	Event   triedEvent   `json:"event" doc:"As in POST /events, or a CloudEvent in structured mode; at most 64 KiB"`
 }
 
 // triedEvent is an event kept as its bytes.
 type triedEvent struct{ httpapi.JSON }
 
 // Schema documents the event.
-func (triedEvent) Schema(r huma.Registry) *huma.Schema { return httpapi.SchemaOf[NewEvent](r) }
+func (triedEvent) Schema(r huma.Registry) *huma.Schema {
+	return &huma.Schema{OneOf: []*huma.Schema{httpapi.SchemaOf[NewEvent](r), cloudEventSchema()}}
+}
 
 type testOut struct{ Body rules.Explanation }
 
