@@ -206,7 +206,7 @@ type triedEvent struct{ httpapi.JSON }
 
 // Schema documents the event.
 func (triedEvent) Schema(r huma.Registry) *huma.Schema {
-	return &huma.Schema{OneOf: []*huma.Schema{httpapi.SchemaOf[NewEvent](r), cloudEventSchema()}}
+	return &huma.Schema{AnyOf: []*huma.Schema{httpapi.SchemaOf[NewEvent](r), cloudEventSchema()}} // readEvent checks it
 }
 
 type testOut struct{ Body rules.Explanation }
