@@ -204,10 +204,9 @@ type ruleTest struct {
 // triedEvent is an event kept as its bytes.
 type triedEvent struct{ httpapi.JSON }
 
-// Schema documents the event.
-func (triedEvent) Schema(r huma.Registry) *huma.Schema {
-	return &huma.Schema{AnyOf: []*huma.Schema{httpapi.SchemaOf[NewEvent](r), cloudEventSchema()}} // readEvent checks it
-}
+// Schema leaves the check to readEvent, which finds more than a choice of two forms
+// would tell.
+func (triedEvent) Schema(huma.Registry) *huma.Schema { return &huma.Schema{} }
 
 type testOut struct{ Body rules.Explanation }
 
