@@ -3,8 +3,8 @@ package cloudevents
 import (
 	"net/http"
 	"net/textproto"
-	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -84,14 +84,30 @@ func decodeHeader(value string) (text, wrong string) {
 	if !ok {
 		return "", "has a quote that does not end"
 	}
-	text, err := url.PathUnescape(value)
-	switch {
-	case err != nil:
-		return "", "has a % that begins no %XX; write it as %25"
-	case !utf8.ValidString(text):
+	if text = percentDecode(value); !utf8.ValidString(text) {
 		return "", "is not UTF-8 once it is percent-decoded"
 	}
 	return text, ""
+}
+
+// percentDecode decodes once. A percent sign that begins no %XX stands for itself:
+// some senders, the Go SDK among them, encode nothing.
+func percentDecode(value string) string {
+	if !strings.Contains(value, "%") {
+		return value
+	}
+	var b strings.Builder
+	for i := 0; i < len(value); i++ {
+		if value[i] == '%' && i+2 < len(value) {
+			if n, err := strconv.ParseUint(value[i+1:i+3], 16, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(value[i])
+	}
+	return b.String()
 }
 
 func unquote(value string) (string, bool) {

@@ -14,7 +14,11 @@
 //
 //   - A sender's own id deduplicates within its source, as CloudEvents has it
 //     (section 3.1.1: source plus id names one event), by the same mechanism as an
-//     idempotency key and for as long.
+//     idempotency key and for as long. Type, subject and data say whether it is the
+//     same event; its time, its extensions and the form it comes in do not matter.
+//   - CloudEvents come in all the forms of their HTTP binding and keep all that they
+//     say: their extensions are shown, matched and sent on. Data that are not JSON are
+//     a string to patterns and jobs where they are text, and absent where they are not.
 //
 //   - An idempotency key of an action is reserved in the transaction that writes its
 //     job, so a job is neither made twice nor lost to an event that was refused.

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -46,7 +47,7 @@ func (t Tester) Test(rawPattern, rawEvent httpapi.JSON, actions []rules.Action) 
 		tenant = n.Tenant
 	}
 	e := n.event(tenant)
-	x := rules.NewExplainer(e.envelope(), n.Data, t.Limits)
+	x := rules.NewExplainer(e.envelope(), n.CloudEvent.View(n.Data), t.Limits)
 	why, ok := x.Explain(p)
 	if !ok {
 		return Tried{}, []fault.Detail{{
@@ -62,7 +63,8 @@ func (t Tester) Test(rawPattern, rawEvent httpapi.JSON, actions []rules.Action) 
 	return tried, nil
 }
 
-// readEvent reads an event as strictly as POST /events does. most bounds its bytes,
+// readEvent reads an event, which may be a CloudEvent in structured mode, as strictly
+// as POST /events does. most bounds its bytes,
 // unless it is 0.
 func readEvent(raw httpapi.JSON, most int) (NewEvent, []fault.Detail) {
 	if most > 0 && len(raw) > most {
@@ -73,7 +75,17 @@ func readEvent(raw httpapi.JSON, most int) (NewEvent, []fault.Detail) {
 	if problems, ok := errors.AsType[pattern.Problems](err); ok && problems[0].Pointer == "" {
 		return NewEvent{}, []fault.Detail{{Pointer: "/event", Detail: problems[0].Detail}}
 	}
-	n, mistakes := httpapi.ObjectDecoder[NewEvent]()(raw)
+	var n NewEvent
+	var mistakes []fault.Detail
+	if fields, _ := httpapi.SplitObject(raw); fields["specversion"] != nil {
+		item := readItem(raw)
+		n, mistakes = item.Value, item.Mistakes
+		if item.Fault != nil {
+			mistakes = slices.Clone(item.Fault.Details)
+		}
+	} else {
+		n, mistakes = httpapi.ObjectDecoder[NewEvent]()(raw)
+	}
 	for i := range mistakes {
 		mistakes[i].Pointer = "/event" + mistakes[i].Pointer
 	}

@@ -3,10 +3,12 @@ package events
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/signalstack/signalstack/internal/cloudevents"
+	"github.com/signalstack/signalstack/internal/fault"
 	"github.com/signalstack/signalstack/internal/httpapi"
 	"github.com/signalstack/signalstack/internal/intake"
 	"github.com/signalstack/signalstack/internal/jobs"
@@ -31,27 +33,13 @@ func (a *Acceptor) Routes(api *httpapi.API) {
 
 // forms are the bodies of an event.
 func forms() httpapi.Forms[httpapi.Batch[NewEvent]] {
-	text := func(doc string) *huma.Schema { return &huma.Schema{Type: huma.TypeString, Description: doc} }
-	one := func(huma.Registry) *huma.Schema {
-		s := &huma.Schema{
-			Type: huma.TypeObject, Description: "A CloudEvent 1.0. Further members are extension attributes: texts, booleans and 32-bit integers",
-			Required: []string{"id", "source", "specversion", "type"}, AdditionalProperties: true,
-			Properties: map[string]*huma.Schema{
-				"id": text("The sender's id"), "source": text("Where it happened: a URI reference"), "type": text("What happened"),
-				"specversion": {Type: huma.TypeString, Enum: []any{cloudevents.SpecVersion}}, "datacontenttype": {Description: "The media type of data; default: application/json"},
-				"data": {Description: "Any JSON value; a text when datacontenttype is not JSON"}, "data_base64": {Description: "In place of data: bytes in base64"},
-			},
-		}
-		s.PrecomputeMessages()
-		return s
-	}
 	return httpapi.Forms[httpapi.Batch[NewEvent]]{
 		JSON: httpapi.OneOrMany[NewEvent](), Pick: pickForm,
 		Others: map[string]func(huma.Registry) *huma.Schema{
-			cloudevents.MediaStructured: one,
-			cloudevents.MediaBatch: func(r huma.Registry) *huma.Schema {
+			cloudevents.MediaStructured: func(huma.Registry) *huma.Schema { return cloudEventSchema() },
+			cloudevents.MediaBatch: func(huma.Registry) *huma.Schema {
 				most := httpapi.MaxBatch
-				return &huma.Schema{Type: huma.TypeArray, Items: one(r), MaxItems: &most}
+				return &huma.Schema{Type: huma.TypeArray, Items: cloudEventSchema(), MaxItems: &most}
 			},
 			"*/*": func(huma.Registry) *huma.Schema {
 				return &huma.Schema{Description: "The data of a CloudEvent in binary mode, with the attributes in ce- headers"}
@@ -60,14 +48,30 @@ func forms() httpapi.Forms[httpapi.Batch[NewEvent]] {
 	}
 }
 
+// cloudEventSchema documents a CloudEvent as JSON.
+func cloudEventSchema() *huma.Schema {
+	text := func(doc string) *huma.Schema { return &huma.Schema{Type: huma.TypeString, Description: doc} }
+	s := &huma.Schema{
+		Type: huma.TypeObject, Description: "A CloudEvent 1.0. Further members are extension attributes: texts, booleans and 32-bit integers",
+		Required: []string{"id", "source", "specversion", "type"}, AdditionalProperties: true,
+		Properties: map[string]*huma.Schema{
+			"id": text("The sender's id"), "source": text("Where it happened: a URI reference"), "type": text("What happened"),
+			"specversion": {Type: huma.TypeString, Enum: []any{cloudevents.SpecVersion}}, "datacontenttype": {Description: "The media type of data; default: application/json"},
+			"data": {Description: "Any JSON value; a text when datacontenttype is not JSON"}, "data_base64": {Description: "In place of data: bytes in base64"},
+		},
+	}
+	s.PrecomputeMessages()
+	return s
+}
+
 // sendIn is the input of the operation. The ce- headers are read by the form.
 type sendIn struct {
 	intake.CreateIn
-	ceHeaders
+	CEHeaders
 }
 
-// ceHeaders documents the headers of CloudEvents in binary mode.
-type ceHeaders struct {
+// CEHeaders documents the headers of CloudEvents in binary mode.
+type CEHeaders struct {
 	SpecVersion string `header:"ce-specversion" doc:"Of a CloudEvent in binary mode: 1.0. Values of ce- headers are percent-encoded"`
 	ID          string `header:"ce-id" doc:"Of a CloudEvent in binary mode: the sender's id"`
 	Source      string `header:"ce-source" doc:"Of a CloudEvent in binary mode: where it happened"`
@@ -86,6 +90,7 @@ func (a *Acceptor) send(ctx context.Context, in *sendIn, body httpapi.Batch[NewE
 		given := &body.Items[i]
 		key, wrong := intake.KeyOf(in.IdempotencyKey, given.Value.IdempotencyKey, body.Array)
 		given.Add(wrong...)
+		hint(given.Mistakes)
 		if err := given.Err(); err != nil {
 			items[i] = intake.Refused[*acceptance](err)
 			continue
@@ -100,6 +105,15 @@ func (a *Acceptor) send(ctx context.Context, in *sendIn, body httpapi.Batch[NewE
 		}
 	}
 	return intake.Accept[NewEvent, *acceptance, Event](ctx, a.intake, &in.CreateIn, keyScope, body, items)
+}
+
+// hint tells who sends a CloudEvent as plain JSON how to send it.
+func hint(mistakes []fault.Detail) {
+	for i, m := range mistakes {
+		if m.Pointer == "/specversion" && strings.HasPrefix(m.Detail, "is not a field") {
+			mistakes[i].Detail = "is that of a CloudEvent, which has the Content-Type " + cloudevents.MediaStructured + ", or in an array " + cloudevents.MediaBatch
+		}
+	}
 }
 
 // API shows events and explains what rules make of them.
@@ -188,15 +202,16 @@ func (a *API) get(ctx context.Context, in *getIn) (*getOut, error) {
 // ruleTest is a pattern and an event to try it on.
 type ruleTest struct {
 	Pattern httpapi.JSON   `json:"pattern" doc:"As in POST /rules"`
-	Event   triedEvent     `json:"event" doc:"As in POST /events, at most 64 KiB"`
+	Event   triedEvent     `json:"event" doc:"As in POST /events, or a CloudEvent in structured mode; at most 64 KiB"`
 	Actions []rules.Action `json:"actions,omitempty" maxItems:"20" doc:"As in POST /rules, to see what they make of the event; endpoint_id may be absent"`
 }
 
 // triedEvent is an event kept as its bytes.
 type triedEvent struct{ httpapi.JSON }
 
-// Schema documents the event.
-func (triedEvent) Schema(r huma.Registry) *huma.Schema { return httpapi.SchemaOf[NewEvent](r) }
+// Schema leaves the check to readEvent, which finds more than a choice of two forms
+// would tell.
+func (triedEvent) Schema(huma.Registry) *huma.Schema { return &huma.Schema{} }
 
 type testOut struct{ Body Tried }
 

@@ -24,7 +24,8 @@
 // includes every page in the browser of somebody who does. Two rules keep such pages
 // from changing anything. A body must say application/json, which a page of another
 // site can do only after a preflight request that is never granted; without the rule
-// a plain form could post JSON as text/plain, or without a type. And a request with
+// a plain form could post JSON as text/plain, or without a type. An operation may take further forms (RegisterForms), each of which
+// needs a type or a header that a page cannot send unasked either. And a request with
 // an unsafe method is refused (403) when the browser itself says that it comes of
 // another site: by Sec-Fetch-Site or, in older ones and without TLS, by an Origin
 // that is not the Host. A proxy in front must therefore pass the Host on. Clients

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/signalstack/signalstack/internal/cloudevents"
 	"github.com/signalstack/signalstack/internal/httpcall"
 	"github.com/signalstack/signalstack/internal/jobs"
 	"github.com/signalstack/signalstack/internal/outbound"
@@ -44,6 +45,9 @@ func TestRequestIsWhatThePayloadSays(t *testing.T) {
 	t.Parallel()
 	url, got := service(t, 200)
 	event := &jobs.Event{ID: uuid.New(), Type: "a", Data: json.RawMessage(`{"b":1,"a":1e400}`)}
+	opaque := &jobs.Event{
+		ID: uuid.New(), Type: "a", Data: json.RawMessage(`"<a/>"`), Opaque: []byte("<a/>"), CloudEvent: cloudevents.Attributes{ContentType: "text/xml", Opaque: true},
+	}
 	for _, c := range []struct {
 		payload     string
 		event       *jobs.Event
@@ -53,6 +57,8 @@ func TestRequestIsWhatThePayloadSays(t *testing.T) {
 	}{
 		{`{"url":"URL"}`, nil, "POST", "", ""},
 		{`{"url":"URL"}`, event, "POST", `{"b":1,"a":1e400}`, "application/json"},
+		{`{"url":"URL"}`, opaque, "POST", "<a/>", "text/xml"},
+		{`{"url":"URL","headers":{"Content-Type":"text/plain"}}`, opaque, "POST", "<a/>", "text/plain"},
 		{`{"url":"URL","method":"GET"}`, event, "GET", "", ""},
 		{`{"url":"URL","method":"DELETE"}`, event, "DELETE", "", ""},
 		{`{"url":"URL","method":"PUT","body":{"z":1,"a":9007199254740993}}`, event, "PUT", `{"z":1,"a":9007199254740993}`, "application/json"},

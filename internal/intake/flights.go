@@ -31,8 +31,8 @@ func (r *Request[T]) board(f *flights) error {
 		if k.Waits || own[k.Key] {
 			return nil
 		}
-		if print, taken := f.keys[k.Key]; taken {
-			if print != k.Fingerprint {
+		if sum, taken := f.keys[k.Key]; taken {
+			if sum != k.Fingerprint {
 				return idempotency.ErrMismatch
 			}
 			return idempotency.ErrInFlight

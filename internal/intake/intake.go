@@ -70,18 +70,17 @@ const patience = 9 * time.Second
 // Do stores a request and gives the answer to it. The error is that of a request of
 // which nothing was stored, as far as is known.
 func (in *Intake[T]) Do(ctx context.Context, r *Request[T]) (Reply, error) {
+	// What is refused already need not wait for the database, nor be in the way of
+	// another request with its keys.
+	if err := r.refusedAlready(); err != nil {
+		return Reply{}, err
+	}
 	if err := r.board(&in.air); err != nil {
 		return Reply{}, err
 	}
-	// What is refused already need not wait for the database.
-	for _, item := range r.Items {
-		if item.Refusal != nil {
-			item.verdict, item.err = refused, item.Refusal
-		}
-	}
-	if r.refuse(); r.err != nil {
+	if err := r.refusedAlready(); err != nil {
 		r.land(&in.air)
-		return Reply{}, r.err
+		return Reply{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

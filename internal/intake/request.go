@@ -85,6 +85,17 @@ func (r *Request[T]) refuse() {
 	}
 }
 
+// refusedAlready is the fault of a request that its refused items sink.
+func (r *Request[T]) refusedAlready() error {
+	for _, item := range r.Items {
+		if item.Refusal != nil {
+			item.verdict, item.err = refused, item.Refusal
+		}
+	}
+	r.refuse()
+	return r.err
+}
+
 // refusal is the fault of all refused items together.
 func (r *Request[T]) refusal() error {
 	var first *fault.Error

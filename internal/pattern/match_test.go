@@ -316,3 +316,36 @@ func TestMatchDeepArrays(t *testing.T) {
 	require.False(t, p.Match(pattern.NewEvent(envelope, nest(10_001))), "deeper than encoding/json reads")
 	require.False(t, p.Match(pattern.NewEvent(envelope, []byte(strings.Repeat(`{"a":[`, 1<<20)))))
 }
+
+// TestExtensionsOfCloudEventsAreMatchedLikeData goes by the pattern and by the index,
+// with an event as it is stored and as it is written.
+func TestExtensionsOfCloudEventsAreMatchedLikeData(t *testing.T) {
+	t.Parallel()
+	env := pattern.Envelope{Type: "a", ContentType: "text/plain", Extensions: []byte(`{"region":"eu","n":-3,"b":true}`)}
+	written := `{"type":"a","datacontenttype":"text/plain","extensions":{"region":"eu","n":-3,"b":true},"data":1}`
+	for raw, want := range map[string]bool{
+		`{"extensions":{"region":["eu"]}}`:                                     true,
+		`{"extensions":{"region":["us"]}}`:                                     false,
+		`{"extensions.n":[{"numeric":["<",0]}],"data":[1]}`:                    true,
+		`{"extensions":{"b":[true],"gone":[{"exists":false}]}}`:                true,
+		`{"extensions":{"gone":[{"exists":true}]}}`:                            false,
+		`{"data":{"region":["eu"]}}`:                                           false,
+		`{"datacontenttype":[{"prefix":"text/"}]}`:                             true,
+		`{"dataschema":[{"exists":false}]}`:                                    true,
+		`{"$or":[{"extensions":{"region":["us"]}},{"extensions":{"n":[-3]}}]}`: true,
+		`{"type":["b"],"extensions":{"region":["eu"]}}`:                        false,
+	} {
+		p := compile(t, raw)
+		parsed, err := pattern.ParseEvent([]byte(written))
+		require.NoError(t, err)
+		require.Equal(t, want, p.Match(parsed), raw)
+		require.Equal(t, want, p.Match(pattern.NewEvent(env, []byte(`1`))), raw)
+		require.Equal(t, want, len(pattern.NewSet([]*pattern.Pattern{p}).Match(pattern.NewEvent(env, []byte(`1`)))) == 1, raw)
+		require.Equal(t, want, p.Explain(pattern.NewEvent(env, []byte(`1`))).Matched, raw)
+	}
+	require.False(t, compile(t, `{"extensions":{"region":["eu"]}}`).Match(pattern.NewEvent(pattern.Envelope{Type: "a"}, nil)))
+	require.True(t, compile(t, `{"extensions":{"region":[{"exists":false}]}}`).Match(pattern.NewEvent(pattern.Envelope{Type: "a"}, nil)))
+	why := compile(t, `{"extensions":{"region":["us"]}}`).Explain(pattern.NewEvent(env, nil))
+	require.Equal(t, "/extensions/region", why.Fields[0].At)
+	require.Equal(t, `"eu"`, why.Fields[0].Value)
+}

@@ -2,9 +2,13 @@
 // "webhook", by the Standard Webhooks specification 1.0.0.
 //
 // Promises:
-//   - The body is {"type", "timestamp", "data"}, and data are the event's own bytes:
-//     nothing is decoded and written anew. The bytes that are signed are the bytes
-//     that are sent. A rule may put a body of its own in the place of all three.
+//   - The body is {"type", "timestamp", "data"}, or a CloudEvent 1.0 in binary or
+//     structured mode where the endpoint's format asks for it, and data are the event's
+//     own bytes: nothing is decoded and written anew. The bytes that are signed are the
+//     bytes that are sent, in every format. A rule may put a body of its own in the
+//     place of all three.
+//   - A CloudEvent that came in goes out with all its attributes. Of other events the
+//     id is ours, and the source urn:signalstack:TENANT where they have none.
 //   - webhook-id is the job's id and the same on every attempt, so a receiver can
 //     tell a repetition; webhook-timestamp is that of the attempt.
 //   - 2xx is success and nothing else is. Redirects are failures. 410 and the answer

@@ -361,3 +361,46 @@ func TestSecretsAreBroughtUnderANewKey(t *testing.T) {
 	require.Error(t, err)
 	require.Zero(t, n, "nothing is sealed twice")
 }
+
+// TestFormatIsChosenAndChanged goes through the API, and delivers in each format.
+func TestFormatIsChosenAndChanged(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	url, got := receiver(t, http.StatusOK)
+	e := b.endpoint(t, 201, http.MethodPost, "/endpoints", `{"url":"`+url+`","headers":{"Ce-Type":"mine","Ce-Static":"1"}}`)
+	require.Equal(t, "standard", e.Format)
+	job := b.job(e.ID, `{"a": 1}`)
+	job.Event.CloudEvent.Extensions = json.RawMessage(`{"n":1,"s":"é"}`)
+	for _, c := range []struct{ format, contentType, body, ceType string }{
+		{"cloudevents-binary", "application/json", `{"a": 1}`, "a%22<b>&"},
+		{
+			"cloudevents-structured", "application/cloudevents+json; charset=utf-8", `{"specversion":"1.0","id":"` + job.Event.ID.String() +
+				`","source":"urn:signalstack:default","type":"a\"<b>&","time":"2026-01-02T03:04:05.000006Z","datacontenttype":"application/json","n":1,"s":"é","data":{"a": 1}}`, "mine",
+		},
+		{"standard", "application/json", `{"type":"a\"<b>&","timestamp":"2026-01-02T03:04:05.000006Z","data":{"a": 1}}`, "mine"},
+	} {
+		changed := b.endpoint(t, 200, http.MethodPatch, "/endpoints/"+e.ID.String(), `{"format":"`+c.format+`"}`)
+		require.Equal(t, c.format, changed.Format)
+		require.Equal(t, c.format, b.endpoint(t, 200, http.MethodGet, "/endpoints/"+e.ID.String(), "").Format)
+		_, err := b.kind.Run(t.Context(), job)
+		require.NoError(t, err)
+		d := (*got)[len(*got)-1]
+		require.Equal(t, c.contentType, d.header.Get("Content-Type"))
+		require.Equal(t, c.body, string(d.body))
+		require.Equal(t, c.ceType, d.header.Get("Ce-Type"), "an attribute stands above a header of the endpoint")
+		require.Equal(t, "1", d.header.Get("Ce-Static"))
+		verifier, err := standardwebhooks.NewWebhook(e.Secret)
+		require.NoError(t, err)
+		require.NoError(t, verifier.Verify(d.body, d.header))
+	}
+	// A job that no event made is a CloudEvent too.
+	b.endpoint(t, 200, http.MethodPatch, "/endpoints/"+e.ID.String(), `{"format":"cloudevents-binary"}`)
+	job.Event, job.Payload = nil, json.RawMessage(`{"endpoint_id":"`+e.ID.String()+`","type":"t"}`)
+	_, err := b.kind.Run(t.Context(), job)
+	require.NoError(t, err)
+	d := (*got)[len(*got)-1]
+	require.Equal(t, job.ID.String(), d.header.Get("Ce-Id"))
+	require.Empty(t, d.body)
+	rec := b.send(http.MethodPatch, "/endpoints/"+e.ID.String(), `{"format":"xml"}`)
+	require.Equal(t, 422, rec.Code, rec.Body)
+}
