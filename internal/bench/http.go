@@ -13,7 +13,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jmoiron/sqlx"
 	"github.com/labstack/echo/v4"
-	"github.com/lib/pq"
 
 	"github.com/signalstack/signalstack/internal/pg"
 )
@@ -68,10 +67,8 @@ func (s *scratch) withBare(ctx context.Context, f func(url string) error) error 
 func storeBare(db *pg.DB) func(context.Context, []*bareEvent) []pg.Outcome[uuid.UUID] {
 	return func(ctx context.Context, batch []*bareEvent) []pg.Outcome[uuid.UUID] {
 		n := len(batch)
-		ids, jobs, types, data := make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n), make(pq.ByteaArray, n)
 		outcomes := make([]pg.Outcome[uuid.UUID], n)
 		for i, e := range batch {
-			ids[i], jobs[i], types[i], data[i] = e.id.String(), e.job.String(), e.Type, e.Data
 			outcomes[i].Value = e.id
 		}
 		err := pg.InSteadyTx(ctx, db, func(tx *sqlx.Tx) error {
@@ -87,7 +84,9 @@ func storeBare(db *pg.DB) func(context.Context, []*bareEvent) []pg.Outcome[uuid.
 				    SELECT job, 'default', 'log', 'bench', 'default', 2, now(), id, type, '', 1, 60000, '', now() FROM given
 				)
 				INSERT INTO signalstack.ready (job_id, queue, lane, priority, ready_at, attempt, lease)
-				SELECT job, 'bench', 'default', 2, now(), 0, 0 FROM given`, ids, jobs, types, data)
+				SELECT job, 'bench', 'default', 2, now(), 0, 0 FROM given`,
+				pg.UUIDs(n, func(i int) uuid.UUID { return batch[i].id }), pg.UUIDs(n, func(i int) uuid.UUID { return batch[i].job }),
+				pg.Texts(n, func(i int) string { return batch[i].Type }), pg.Blobs(n, func(i int) []byte { return batch[i].Data }))
 			return err
 		})
 		if err != nil {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jmoiron/sqlx"
-	"github.com/lib/pq"
 
 	"github.com/signalstack/signalstack/internal/analytics"
 	"github.com/signalstack/signalstack/internal/idempotency"
@@ -38,6 +37,7 @@ type Acceptor struct {
 func NewAcceptor(db *pg.DB, cfg intake.Config, kinds *jobs.Registry, log *slog.Logger) *Acceptor {
 	a := &Acceptor{router: newRouter(kinds, log)}
 	a.intake = intake.New(db, cfg, intake.Steps[*acceptance]{
+		First:   versionSQL,
 		Prepare: a.router.prepare,
 		Render:  func(x *acceptance) []byte { return x.render() },
 		Write:   write,
@@ -92,40 +92,45 @@ func (x *acceptance) ids() []uuid.UUID {
 	return append([]uuid.UUID{x.event.ID}, x.event.JobIDs...)
 }
 
-// write stores events, their jobs and their counts, each table in one statement.
+// write stores events, their jobs and their counts in one statement.
 func write(ctx context.Context, tx *sqlx.Tx, fresh []*acceptance) error {
-	if err := insert(ctx, tx, fresh); err != nil {
-		return err
+	n := 0
+	for _, x := range fresh {
+		n += len(x.jobs)
 	}
-	deltas := make([]analytics.Delta, len(fresh))
-	var made []queue.NewJob
+	made := make([]queue.NewJob, 0, n)
+	deltas := make([]analytics.Delta, len(fresh), len(fresh)+n)
 	for i, x := range fresh {
 		deltas[i] = analytics.Delta{Fact: analytics.EventAccepted, Tenant: x.event.Tenant, Type: x.event.Type}
 		made = append(made, x.jobs...)
 	}
-	return jobs.Write(ctx, tx, made, deltas...)
-}
-
-func insert(ctx context.Context, q pg.Querier, fresh []*acceptance) error {
-	n := len(fresh)
-	ids, tenants, types, sources := make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n)
-	subjects, senders, times := make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n)
-	data := make(pq.ByteaArray, n)
-	for i, x := range fresh {
-		e := x.event
-		ids[i], tenants[i], types[i], sources[i], subjects[i], senders[i] = e.ID.String(), e.Tenant, e.Type, e.Source, e.Subject, e.SenderID
-		times[i], data[i] = e.Time.Format(time.RFC3339Nano), x.data
-	}
-	_, err := q.ExecContext(ctx, `
-		INSERT INTO signalstack.events (id, tenant, type, source, subject, sender_id, time, received_at, data)
-		SELECT id, tenant, type, source, subject, sender_id, time, now(), nullif(data, '')
-		FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::bytea[])
-		     AS e (id, tenant, type, source, subject, sender_id, time, data)`,
-		ids, tenants, types, sources, subjects, senders, times, data)
-	if err != nil {
-		return fmt.Errorf("insert %d events: %w", n, err)
+	if err := jobs.WriteWith(ctx, tx, []pg.Write{inserting(fresh)}, made, deltas...); err != nil {
+		return fmt.Errorf("store %d events: %w", len(fresh), err)
 	}
 	return nil
+}
+
+// inserting is the statement that inserts events.
+func inserting(fresh []*acceptance) pg.Write {
+	n := len(fresh)
+	text := func(of func(*Event) string) pg.Array {
+		return pg.Texts(n, func(i int) string { return of(&fresh[i].event) })
+	}
+	return pg.Write{SQL: `
+		INSERT INTO signalstack.events (id, tenant, type, source, subject, sender_id, time, received_at, data)
+		SELECT id, tenant, type, source, subject, sender_id, time, now(), data
+		FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::bytea[])
+		     AS e (id, tenant, type, source, subject, sender_id, time, data)`,
+		Args: []any{
+			pg.UUIDs(n, func(i int) uuid.UUID { return fresh[i].event.ID }),
+			text(func(e *Event) string { return e.Tenant }),
+			text(func(e *Event) string { return e.Type }),
+			text(func(e *Event) string { return e.Source }),
+			text(func(e *Event) string { return e.Subject }),
+			text(func(e *Event) string { return e.SenderID }),
+			pg.Times(n, func(i int) time.Time { return fresh[i].event.Time }),
+			pg.Blobs(n, func(i int) []byte { return fresh[i].data }),
+		}}
 }
 
 // Scopes of the keys that protect an event.

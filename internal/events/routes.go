@@ -36,13 +36,16 @@ func newRouter(kinds *jobs.Registry, log *slog.Logger) *router {
 	return r
 }
 
+// versionSQL reads the transaction's time and the version of the routes.
+const versionSQL = `SELECT now() AS now, version FROM signalstack.routing_version`
+
 // refresh gives the transaction's time and routes that are not older than it.
 func (r *router) refresh(ctx context.Context, tx *sqlx.Tx) (time.Time, *routes, error) {
 	var row struct {
 		Now     time.Time
 		Version int64
 	}
-	if err := tx.GetContext(ctx, &row, `SELECT now() AS now, version FROM signalstack.routing_version`); err != nil {
+	if err := tx.GetContext(ctx, &row, versionSQL); err != nil {
 		return time.Time{}, nil, err
 	}
 	if now := r.current.Load(); now.version == row.Version {

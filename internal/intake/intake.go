@@ -48,6 +48,9 @@ type Answer struct {
 
 // Steps are what a transaction does with the fresh items of a batch.
 type Steps[T any] struct {
+	// First is the query that Prepare begins with, word for word: it takes no arguments
+	// and travels with the BEGIN.
+	First string
 	// Prepare settles what only the database knows, such as its time, before the
 	// answers are rendered. It sees all items, also those that turn out replayed.
 	Prepare func(context.Context, *sqlx.Tx, []T) error
@@ -165,7 +168,7 @@ const storeTries = 4
 
 func (in *Intake[T]) store(ctx context.Context, requests []*Request[T]) (postponed map[*Request[T]]bool, err error) {
 	for range storeTries {
-		err = pg.InSteadyTx(ctx, in.db, func(tx *sqlx.Tx) error {
+		err = pg.InSteadyTx(pg.Ahead(ctx, in.steps.First), in.db, func(tx *sqlx.Tx) error {
 			postponed, err = in.storeInTx(ctx, tx, requests)
 			return err
 		})
