@@ -205,7 +205,7 @@ func decodeItem[T any](r huma.Registry, raw []byte) Item[T] {
 	item.Add(checkSchema[T](r, fields)...)
 	// Unmarshal goes on past a field of the wrong type, which the schema has named
 	// already, so Validate sees the others.
-	if err := json.Unmarshal(raw, &item.Value); err != nil && len(item.Mistakes) == 0 {
+	if err := setFields(&item.Value, raw, fields); err != nil && len(item.Mistakes) == 0 {
 		item.Add(fault.Detail{Pointer: "", Detail: err.Error()})
 	}
 	if v, ok := any(item.Value).(Validator); ok {
@@ -225,33 +225,11 @@ func ObjectDecoder[T any]() func(raw []byte) (T, []fault.Detail) {
 		if len(raw) == 0 {
 			raw = []byte("{}")
 		}
+		if !json.Valid(raw) {
+			var none T
+			return none, []fault.Detail{{Pointer: "", Detail: "must be a JSON object"}}
+		}
 		item := decodeItem[T](r, raw)
 		return item.Value, item.Mistakes
 	}
-}
-
-// splitObject gives the top-level fields as bytes; nil when raw is no object.
-func splitObject(raw []byte) (map[string]json.RawMessage, []fault.Detail) {
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	if tok, err := dec.Token(); err != nil || tok != json.Delim('{') {
-		return nil, []fault.Detail{{Pointer: "", Detail: "must be a JSON object"}}
-	}
-	fields := make(map[string]json.RawMessage, 8)
-	var mistakes []fault.Detail
-	for dec.More() {
-		tok, err := dec.Token()
-		if err != nil {
-			return nil, []fault.Detail{{Pointer: "", Detail: err.Error()}}
-		}
-		name := tok.(string)
-		var value json.RawMessage
-		if err := dec.Decode(&value); err != nil {
-			return nil, []fault.Detail{{Pointer: "", Detail: err.Error()}}
-		}
-		if _, twice := fields[name]; twice {
-			mistakes = append(mistakes, fault.Detail{Pointer: "/" + escapePointer(name), Detail: "stands twice; send it once"})
-		}
-		fields[name] = value
-	}
-	return fields, mistakes
 }
