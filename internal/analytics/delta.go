@@ -111,11 +111,13 @@ func Recording(deltas []Delta) pg.Write {
 		totals[c] = t
 	}
 	// The table has no index and no key, so inserts wait for nobody.
-	return pg.Write{SQL: `
+	return pg.Write{
+		SQL: `
 		INSERT INTO signalstack.analytics_deltas (at, fact, tenant, outcome, kind, queue, type, endpoint_id, bucket, n, sum_us)
 		SELECT date_trunc('minute', now()), d.*
 		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::smallint[], $9::bigint[], $10::bigint[]) AS d`,
-		Args: columns(totals)}
+		Args: columns(totals),
+	}
 }
 
 // columns gives the cells in a fixed order, as arrays.

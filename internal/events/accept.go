@@ -41,6 +41,7 @@ func NewAcceptor(db *pg.DB, cfg intake.Config, kinds *jobs.Registry, log *slog.L
 		Prepare: a.router.prepare,
 		Render:  func(x *acceptance) []byte { return x.render() },
 		Write:   write,
+		Bytes:   (*acceptance).bytes,
 		IDs:     (*acceptance).ids,
 	})
 	return a
@@ -88,6 +89,22 @@ func (x *acceptance) render() []byte {
 	return b
 }
 
+// What an event and a job take in memory beside the data, about.
+const (
+	eventBytes = 1 << 10
+	jobBytes   = 512
+)
+
+// bytes of memory that the event takes until it is answered. The payload of an action
+// belongs to the rule, but is copied for each job when it is written.
+func (x *acceptance) bytes() int {
+	n := eventBytes + len(x.data)
+	for i := range x.jobs {
+		n += jobBytes + len(x.jobs[i].Payload)
+	}
+	return n
+}
+
 func (x *acceptance) ids() []uuid.UUID {
 	return append([]uuid.UUID{x.event.ID}, x.event.JobIDs...)
 }
@@ -116,7 +133,8 @@ func inserting(fresh []*acceptance) pg.Write {
 	text := func(of func(*Event) string) pg.Array {
 		return pg.Texts(n, func(i int) string { return of(&fresh[i].event) })
 	}
-	return pg.Write{SQL: `
+	return pg.Write{
+		SQL: `
 		INSERT INTO signalstack.events (id, tenant, type, source, subject, sender_id, time, received_at, data)
 		SELECT id, tenant, type, source, subject, sender_id, time, now(), data
 		FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::bytea[])
@@ -130,7 +148,8 @@ func inserting(fresh []*acceptance) pg.Write {
 			text(func(e *Event) string { return e.SenderID }),
 			pg.Times(n, func(i int) time.Time { return fresh[i].event.Time }),
 			pg.Blobs(n, func(i int) []byte { return fresh[i].data }),
-		}}
+		},
+	}
 }
 
 // Scopes of the keys that protect an event.

@@ -27,6 +27,9 @@ type creation struct {
 	existing []byte
 }
 
+// creationBytes is what a job takes in memory on its way in, beside the payload, about.
+const creationBytes = 1 << 10
+
 // NewIntake makes the way in for jobs that clients create.
 func NewIntake(db *pg.DB, cfg intake.Config) *intake.Intake[*creation] {
 	const now = `SELECT now()`
@@ -53,7 +56,8 @@ func NewIntake(db *pg.DB, cfg intake.Config) *intake.Intake[*creation] {
 			}
 			return Write(ctx, tx, jobs)
 		},
-		IDs: func(c *creation) []uuid.UUID { return []uuid.UUID{c.job.ID} },
+		Bytes: func(c *creation) int { return creationBytes + len(c.job.Payload) },
+		IDs:   func(c *creation) []uuid.UUID { return []uuid.UUID{c.job.ID} },
 	})
 }
 
