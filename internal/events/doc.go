@@ -12,6 +12,10 @@
 //     (section 3.1.1: source plus id names one event), by the same mechanism as an
 //     idempotency key and for as long.
 //
+// A change of the routes costs the events that wait for it little: only rules that
+// changed are compiled, and only those of their tenants are indexed anew; endpoints are
+// found by the type that they want, so that many of them cost an event no more than few.
+//
 // An event is shown with what came of it and with what the rules, as they are now,
 // make of it and why; patterns are tried on events that are not stored. Both take
 // the event as matching does when it comes in, and both are bounded.

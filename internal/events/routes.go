@@ -25,14 +25,14 @@ type router struct {
 
 // routes are all rules and subscriptions as of one version. They do not change.
 type routes struct {
-	version       int64
-	rules         *rules.Set
-	subscriptions map[string][]webhooks.Subscription // by tenant
+	version     int64
+	rules       *rules.Set
+	subscribers *webhooks.Subscribers
 }
 
 func newRouter(kinds *jobs.Registry, log *slog.Logger) *router {
 	r := &router{kinds: kinds, log: log}
-	r.current.Store(&routes{version: -1, rules: &rules.Set{}})
+	r.current.Store(&routes{version: -1, rules: &rules.Set{}, subscribers: &webhooks.Subscribers{}})
 	return r
 }
 
@@ -48,21 +48,19 @@ func (r *router) refresh(ctx context.Context, tx *sqlx.Tx) (time.Time, *routes, 
 	if err := tx.GetContext(ctx, &row, versionSQL); err != nil {
 		return time.Time{}, nil, err
 	}
-	if now := r.current.Load(); now.version == row.Version {
+	now := r.current.Load()
+	if now.version == row.Version {
 		return row.Now, now, nil
 	}
-	set, err := rules.Load(ctx, tx, r.log)
+	set, err := now.rules.Reload(ctx, tx, r.log)
 	if err != nil {
 		return time.Time{}, nil, err
 	}
-	subscriptions, err := webhooks.Subscriptions(ctx, tx)
+	subscribers, err := now.subscribers.Reload(ctx, tx)
 	if err != nil {
 		return time.Time{}, nil, err
 	}
-	fresh := &routes{version: row.Version, rules: set, subscriptions: map[string][]webhooks.Subscription{}}
-	for _, s := range subscriptions {
-		fresh.subscriptions[s.Tenant] = append(fresh.subscriptions[s.Tenant], s)
-	}
+	fresh := &routes{version: row.Version, rules: set, subscribers: subscribers}
 	r.current.Store(fresh)
 	return row.Now, fresh, nil
 }
@@ -71,13 +69,10 @@ func (r *router) refresh(ctx context.Context, tx *sqlx.Tx) (time.Time, *routes, 
 func (r *router) jobsFor(rt *routes, a *acceptance) []queue.NewJob {
 	e := &a.event
 	made := rt.rules.Jobs(r.kinds, e.Tenant, pattern.NewEvent(e.envelope(), a.data))
-	for _, s := range rt.subscriptions[e.Tenant] {
-		if !s.Wants(e.Type) {
-			continue
-		}
+	for _, endpoint := range rt.subscribers.Of(e.Tenant, e.Type) {
 		job := queue.NewJob{
 			ID: uuid.Must(uuid.NewV7()), Tenant: e.Tenant, Kind: webhooks.KindName,
-			EndpointID: uuid.NullUUID{UUID: s.EndpointID, Valid: true},
+			EndpointID: uuid.NullUUID{UUID: endpoint, Valid: true},
 		}
 		r.kinds.Fill(&job, jobs.Options{})
 		made = append(made, job)

@@ -41,15 +41,15 @@ func newArray(oid uint32, n, bytes int) Array {
 	}
 	a = append(a, 0, 0, 0, 1, 0, 0, 0, 1)
 	a = binary.BigEndian.AppendUint32(a, oid)
-	a = binary.BigEndian.AppendUint32(a, uint32(n))
+	a = a.length(n)
 	return append(a, 0, 0, 0, 1)
 }
 
-func (a Array) length(n int) Array { return binary.BigEndian.AppendUint32(a, uint32(n)) }
+func (a Array) length(n int) Array { return binary.BigEndian.AppendUint32(a, uint32(n)) } //nolint:gosec // of what is in memory; the server takes 1 GiB at most
 
 func (a Array) null() Array { return binary.BigEndian.AppendUint32(a, isNull) }
 
-func (a Array) int8(v int64) Array { return binary.BigEndian.AppendUint64(a.length(8), uint64(v)) }
+func (a Array) int8(v int64) Array { return binary.BigEndian.AppendUint64(a.length(8), uint64(v)) } //nolint:gosec // the bits are meant
 
 // UUIDs is a uuid[] of n elements.
 func UUIDs(n int, at func(int) uuid.UUID) Array {

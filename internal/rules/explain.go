@@ -115,12 +115,12 @@ func Verdicts(ctx context.Context, q pg.Querier, tenant string, x *Explainer) (v
 
 func (r row) verdict(x *Explainer) Verdict {
 	v := Verdict{RuleID: r.ID, Name: r.Name, Enabled: r.Enabled, Fields: []Field{}}
-	_, p, err := r.compile()
+	rule, err := r.compile()
 	if err != nil {
 		v.Error = "makes no jobs: " + err.Error()
 		return v
 	}
-	why, ok := x.Explain(p)
+	why, ok := x.Explain(rule.pattern)
 	if !ok {
 		v.Error = "would take too long with an event of this size; try it with a smaller one, by POST /rules/test"
 		return v

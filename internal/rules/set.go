@@ -18,55 +18,41 @@ import (
 // Set is all enabled rules, compiled and indexed. It does not change.
 type Set struct {
 	byTenant map[string]*tenantRules
+	byID     map[uuid.UUID]*ready // those that are left out, too
 }
 
 // tenantRules are the rules of a tenant, and their patterns in the same order.
 type tenantRules struct {
-	rules    []Rule
+	rules    []*ready
 	patterns *pattern.Set
+}
+
+// ready is a rule that makes jobs.
+type ready struct {
+	Rule
+	version version
+	pattern *pattern.Pattern // nil when the rule is left out
 }
 
 // Load compiles the enabled rules as q sees them.
 func Load(ctx context.Context, q pg.Querier, log *slog.Logger) (*Set, error) {
-	var rows []row
-	err := q.SelectContext(ctx, &rows, `SELECT `+columns+` FROM signalstack.rules WHERE enabled ORDER BY id`)
-	if err != nil {
-		return nil, fmt.Errorf("load rules: %w", err)
-	}
-	s, patterns := &Set{byTenant: map[string]*tenantRules{}}, map[string][]*pattern.Pattern{}
-	for _, r := range rows {
-		rule, p, err := r.compile()
-		if err != nil {
-			log.ErrorContext(ctx, "rule left out", "rule_id", r.ID, "error", err)
-			continue
-		}
-		if s.byTenant[rule.Tenant] == nil {
-			s.byTenant[rule.Tenant] = &tenantRules{}
-		}
-		t := s.byTenant[rule.Tenant]
-		t.rules = append(t.rules, rule)
-		patterns[rule.Tenant] = append(patterns[rule.Tenant], p)
-	}
-	for tenant, t := range s.byTenant {
-		t.patterns = pattern.NewSet(patterns[tenant])
-	}
-	return s, nil
+	return (&Set{}).Reload(ctx, q, log)
 }
 
 // compile makes of a row what makes jobs; the error says why it makes none here.
-func (r row) compile() (Rule, *pattern.Pattern, error) {
+func (r row) compile() (*ready, error) {
 	rule, err := r.rule()
 	if err != nil {
-		return Rule{}, nil, err
+		return nil, err
 	}
 	if mistakes := checkStored(rule.Actions); len(mistakes) > 0 {
-		return Rule{}, nil, fmt.Errorf("its action %s %s", strings.TrimPrefix(mistakes[0].Pointer, "/actions/"), mistakes[0].Detail)
+		return nil, fmt.Errorf("its action %s %s", strings.TrimPrefix(mistakes[0].Pointer, "/actions/"), mistakes[0].Detail)
 	}
 	p, err := pattern.Compile(rule.Pattern)
 	if err != nil {
-		return Rule{}, nil, fmt.Errorf("its pattern does not compile here: %w", err)
+		return nil, fmt.Errorf("its pattern does not compile here: %w", err)
 	}
-	return rule, p, nil
+	return &ready{Rule: rule, pattern: p}, nil
 }
 
 // Jobs gives the jobs that the tenant's rules make of an event, one for each
