@@ -86,15 +86,24 @@ func compareCells(a, b cell) int {
 // total is what a cell amounts to.
 type total struct{ n, us int64 }
 
-// Record counts facts in the caller's transaction, one row for each cell and not
-// for each fact: a batch of a thousand settles writes a few. Facts belong to the
-// minute in which the transaction began.
+// Record counts facts in the caller's transaction.
 func Record(ctx context.Context, q pg.Querier, deltas []Delta) error {
 	if len(deltas) == 0 {
 		return nil
 	}
+	if err := Recording(deltas).Run(ctx, q); err != nil {
+		return fmt.Errorf("record %d facts: %w", len(deltas), err)
+	}
+	return nil
+}
+
+// Recording is the statement that counts facts, of which there is at least one: it
+// writes one row for each cell and not for each fact, so that a batch of a thousand
+// settles writes a few. Facts belong to the minute in which the transaction began.
+func Recording(deltas []Delta) pg.Write {
 	totals := make(map[cell]total)
-	for _, d := range deltas {
+	for i := range deltas {
+		d := &deltas[i]
 		c := d.cell()
 		t := totals[c]
 		t.n++
@@ -104,15 +113,13 @@ func Record(ctx context.Context, q pg.Querier, deltas []Delta) error {
 		totals[c] = t
 	}
 	// The table has no index and no key, so inserts wait for nobody.
-	_, err := q.ExecContext(ctx, `
+	return pg.Write{
+		SQL: `
 		INSERT INTO signalstack.analytics_deltas (at, fact, tenant, outcome, kind, queue, type, endpoint_id, bucket, n, sum_us)
 		SELECT date_trunc('minute', now()), d.*
 		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::smallint[], $9::bigint[], $10::bigint[]) AS d`,
-		columns(totals)...)
-	if err != nil {
-		return fmt.Errorf("record %d facts: %w", len(deltas), err)
+		Args: columns(totals),
 	}
-	return nil
 }
 
 // columns gives the cells in a fixed order, as arrays.

@@ -23,17 +23,21 @@ import (
 	"github.com/signalstack/signalstack/internal/webhooks"
 )
 
-// maxWaiting bounds the requests that wait for a commit, and with the largest
-// body the memory they may take.
-const maxWaiting = 512
+// What bounds the memory of a crowd of callers while the database is slow: how many
+// may wait for a commit, and how many bytes they may hold, as bodies and as what waits.
+// More are told to come again.
+const (
+	maxWaiting = 2048
+	maxHeld    = 64 << 20
+)
 
 // serve is the role of the HTTP API.
 func (a *App) serve(ctx context.Context, l net.Listener) error {
-	cfg := intake.Config{KeyTTL: a.opt.Config.IdempotencyTTL, MaxWaiting: maxWaiting}
+	cfg := intake.Config{KeyTTL: a.opt.Config.IdempotencyTTL, MaxWaiting: maxWaiting, MaxBytes: maxHeld}
 	acceptor := events.NewAcceptor(a.db, cfg, a.kinds, a.log)
 	creator := jobs.NewIntake(a.db, cfg)
 	api := httpapi.New(httpapi.Config{
-		Version: a.opt.Version, MaxBody: int64(a.opt.Config.MaxBody), Log: a.log, Fault: pg.Fault,
+		Version: a.opt.Version, MaxBody: int64(a.opt.Config.MaxBody), MaxBodies: max(maxHeld, 2*int64(a.opt.Config.MaxBody)), Log: a.log, Fault: pg.Fault,
 	})
 	a.routes(api, acceptor, &jobs.API{DB: a.db, Kinds: a.kinds, Intake: creator, KnownEndpoints: a.knownEndpoints})
 

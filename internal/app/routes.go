@@ -14,17 +14,17 @@ import (
 // routes is the table of contents of the API: each line adds the operations of a
 // package, which lists them in its own http.go.
 func (a *App) routes(api *httpapi.API, acceptor *events.Acceptor, operators *jobs.API) {
-	a.healthRoutes(api)                                // GET /health /livez /readyz
-	acceptor.Routes(api)                               // POST /events
-	(&events.API{DB: a.db, Kinds: a.kinds}).Routes(api)                // GET /events, GET /events/{id}, POST /rules/test
-	a.eraser().Routes(api)                             // POST /events/{id}/erase, POST /events/erase, /erasures
-	operators.Routes(api)                              // POST GET /jobs, GET /jobs/{id}
-	(&queues.API{DB: a.db}).Routes(api)                // /queues, /limits
-	a.replays().Routes(api)                            // /replays, POST /events/{id}/replay
-	(&rules.API{DB: a.db, Kinds: a.kinds}).Routes(api) // /rules
-	(&eventtypes.API{DB: a.db}).Routes(api)            // /event-types
-	(&tenants.API{DB: a.db}).Routes(api)               // /tenants
-	a.endpoints.Routes(api)                            // /endpoints
-	a.sources.Routes(api, acceptor)                    // /sources
-	analytics.Routes(api, a.db)                        // GET /analytics/summary, /analytics/timeseries
+	a.healthRoutes(api)                                 // GET /health /livez /readyz
+	acceptor.Routes(api)                                // POST /events
+	(&events.API{DB: a.db, Kinds: a.kinds}).Routes(api) // GET /events, GET /events/{id}, POST /rules/test
+	a.eraser().Routes(api)                              // POST /events/{id}/erase, POST /events/erase, /erasures
+	operators.Routes(api)                               // POST GET /jobs, GET /jobs/{id}
+	(&queues.API{DB: a.db}).Routes(api)                 // /queues, /limits
+	a.replays().Routes(api)                             // /replays, POST /events/{id}/replay
+	(&rules.API{DB: a.db, Kinds: a.kinds}).Routes(api)  // /rules
+	(&eventtypes.API{DB: a.db}).Routes(api)             // /event-types
+	(&tenants.API{DB: a.db}).Routes(api)                // /tenants
+	a.endpoints.Routes(api)                             // /endpoints
+	a.sources.Routes(api, acceptor)                     // /sources
+	analytics.Routes(api, a.db)                         // GET /analytics/summary, /analytics/timeseries
 }

@@ -67,7 +67,7 @@ var scenarios = []scenario{
 	{"insert", "jobs inserted a second: --jobs in batches of 1,000 by two writers", benchInsert},
 	{"backlog", "jobs worked off a second: a backlog of --jobs, and the memory it took", benchBacklog},
 	{"sustained", "jobs inserted and worked at once for --seconds; writers pause at 20,000 not done", benchSustained},
-	{"events", "events through HTTP by --connections for --seconds; each makes one job", benchEvents},
+	{"ingest", "POST /events beside a bare echo handler of the same durability, in turn: --connections, one, and batches of 100; --seconds each", benchIngest},
 	{"pickup", "commit of a job to the start of its attempt, at 20, 100 and 300 jobs/s", benchPickup},
 	{"held-snapshot", "--rate jobs/s before, while and after a session holds a snapshot for --held; the same with --readers", benchHeld},
 	{"big", "claims and API reads beside --ready, --scheduled and --finished jobs", benchBig},

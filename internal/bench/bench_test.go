@@ -43,6 +43,14 @@ type report struct {
 		Beside   waited  `json:"beside_the_noisy_one"`
 		RatioP95 float64 `json:"ratio_p95"`
 	}
+	Ingest struct {
+		Parts []struct {
+			Name            string  `json:"name"`
+			EventsPerSecond float64 `json:"events_per_second"`
+			Answered        waited  `json:"answered"`
+		} `json:"parts"`
+		Ratio float64 `json:"ratio"`
+	}
 	Limits []struct {
 		Name          string  `json:"name"`
 		JobsPerSecond float64 `json:"jobs_per_second"`
@@ -91,6 +99,17 @@ func TestThroughput(t *testing.T) {
 	for _, l := range r.Limits {
 		require.Positive(t, l.JobsPerSecond, l.Name)
 	}
+}
+
+func TestIngest(t *testing.T) {
+	t.Parallel()
+	r := run(t, "ingest")
+	require.Len(t, r.Ingest.Parts, 5)
+	for _, p := range r.Ingest.Parts {
+		require.Positive(t, p.EventsPerSecond, p.Name)
+		require.Positive(t, p.Answered.P95, p.Name)
+	}
+	require.Positive(t, r.Ingest.Ratio)
 }
 
 func TestLatency(t *testing.T) {

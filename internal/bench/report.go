@@ -16,7 +16,7 @@ type report struct {
 	Insert       *figure       `json:"insert,omitempty"`
 	Backlog      *backlog      `json:"backlog,omitempty"`
 	Sustained    *figure       `json:"sustained,omitempty"`
-	Events       *accepted     `json:"events,omitempty"`
+	Ingest       *ingest       `json:"ingest,omitempty"`
 	Pickup       []pickup      `json:"pickup,omitempty"`
 	HeldSnapshot []heldFigures `json:"held_snapshot,omitempty"`
 	Big          *big          `json:"big,omitempty"`

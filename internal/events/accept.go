@@ -45,6 +45,7 @@ type Acceptor struct {
 func NewAcceptor(db *pg.DB, cfg intake.Config, kinds *jobs.Registry, log *slog.Logger) *Acceptor {
 	a := &Acceptor{router: newRouter(kinds, log)}
 	a.intake = intake.New(db, cfg, intake.Steps[*acceptance]{
+		First:   versionSQL,
 		Prepare: a.router.prepare,
 		Refuse:  func(x *acceptance) error { return x.refusal },
 		Resolve: func(ctx context.Context, tx *sqlx.Tx, fresh []*acceptance) error {
@@ -52,6 +53,7 @@ func NewAcceptor(db *pg.DB, cfg intake.Config, kinds *jobs.Registry, log *slog.L
 		},
 		Render: func(x *acceptance) []byte { return x.render() },
 		Write:  write,
+		Bytes:  (*acceptance).bytes,
 		IDs:    (*acceptance).ids,
 	})
 	return a
@@ -107,17 +109,34 @@ func (x *acceptance) render() []byte {
 	return b
 }
 
+// What an event and a job take in memory beside the data, about.
+const (
+	eventBytes = 1 << 10
+	jobBytes   = 512
+)
+
+// bytes of memory that the event takes until it is answered. The payload of an action
+// belongs to the rule, but is copied for each job when it is written.
+func (x *acceptance) bytes() int {
+	n := eventBytes + len(x.data)
+	for i := range x.jobs {
+		n += jobBytes + len(x.jobs[i].Payload)
+	}
+	return n
+}
+
 func (x *acceptance) ids() []uuid.UUID {
 	return append([]uuid.UUID{x.event.ID}, x.event.JobIDs...)
 }
 
-// write stores events, their jobs and their counts, each table in one statement.
+// write stores events, their jobs and their counts in one statement.
 func write(ctx context.Context, tx *sqlx.Tx, fresh []*acceptance) error {
-	if err := insert(ctx, tx, fresh); err != nil {
-		return err
+	n := 0
+	for _, x := range fresh {
+		n += len(x.jobs)
 	}
-	deltas := make([]analytics.Delta, 0, len(fresh))
-	var made []queue.NewJob
+	made := make([]queue.NewJob, 0, n)
+	deltas := make([]analytics.Delta, 0, len(fresh)+n)
 	for _, x := range fresh {
 		deltas = append(deltas, analytics.Delta{Fact: analytics.EventAccepted, Tenant: x.event.Tenant, Type: x.event.Type})
 		if len(x.event.Warnings) > 0 {
@@ -125,33 +144,45 @@ func write(ctx context.Context, tx *sqlx.Tx, fresh []*acceptance) error {
 		}
 		made = append(made, x.jobs...)
 	}
-	return jobs.Write(ctx, tx, made, deltas...)
+	if err := jobs.WriteWith(ctx, tx, []pg.Write{inserting(fresh)}, made, deltas...); err != nil {
+		return fmt.Errorf("store %d events: %w", len(fresh), err)
+	}
+	return nil
 }
 
-func insert(ctx context.Context, q pg.Querier, fresh []*acceptance) error {
+// inserting is the statement that inserts events.
+func inserting(fresh []*acceptance) pg.Write {
 	n := len(fresh)
-	ids, tenants, types, sources := make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n)
-	subjects, senders, times := make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n)
-	media, schemas, extensions := make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n)
-	opaque, data := make(pq.BoolArray, n), make(pq.ByteaArray, n)
-	for i, x := range fresh {
-		e := &x.event
-		ids[i], tenants[i], types[i], sources[i], subjects[i], senders[i] = e.ID.String(), e.Tenant, e.Type, e.Source, e.Subject, e.SenderID
-		media[i], schemas[i], extensions[i] = e.ContentType, e.DataSchema, string(e.Extensions)
-		times[i], opaque[i], data[i] = e.Time.Format(time.RFC3339Nano), x.opaque, x.data
+	text := func(of func(*Event) string) pg.Array {
+		return pg.Texts(n, func(i int) string { return of(&fresh[i].event) })
 	}
-	_, err := q.ExecContext(ctx, `
+	opaque := make(pq.BoolArray, n)
+	for i, x := range fresh {
+		opaque[i] = x.opaque
+	}
+	return pg.Write{
+		SQL: `
 		INSERT INTO signalstack.events (id, tenant, type, source, subject, sender_id, time, received_at,
 		                                content_type, data_schema, extensions, opaque, data)
-		SELECT id, tenant, type, source, subject, sender_id, time, now(), content_type, data_schema, extensions, opaque, nullif(data, '')
+		SELECT id, tenant, type, source, subject, sender_id, time, now(), content_type, data_schema, extensions, opaque, data
 		FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
 		            $8::text[], $9::text[], $10::text[], $11::boolean[], $12::bytea[])
 		     AS e (id, tenant, type, source, subject, sender_id, time, content_type, data_schema, extensions, opaque, data)`,
-		ids, tenants, types, sources, subjects, senders, times, media, schemas, extensions, opaque, data)
-	if err != nil {
-		return fmt.Errorf("insert %d events: %w", n, err)
+		Args: []any{
+			pg.UUIDs(n, func(i int) uuid.UUID { return fresh[i].event.ID }),
+			text(func(e *Event) string { return e.Tenant }),
+			text(func(e *Event) string { return e.Type }),
+			text(func(e *Event) string { return e.Source }),
+			text(func(e *Event) string { return e.Subject }),
+			text(func(e *Event) string { return e.SenderID }),
+			pg.Times(n, func(i int) time.Time { return fresh[i].event.Time }),
+			text(func(e *Event) string { return e.ContentType }),
+			text(func(e *Event) string { return e.DataSchema }),
+			text(func(e *Event) string { return string(e.Extensions) }),
+			opaque,
+			pg.Blobs(n, func(i int) []byte { return fresh[i].data }),
+		},
 	}
-	return nil
 }
 
 // Scopes of the keys that protect an event.

@@ -16,6 +16,7 @@
 //     (section 3.1.1: source plus id names one event), by the same mechanism as an
 //     idempotency key and for as long. Type, subject and data say whether it is the
 //     same event; its time, its extensions and the form it comes in do not matter.
+//
 //   - CloudEvents come in all the forms of their HTTP binding and keep all that they
 //     say: their extensions are shown, matched and sent on. Data that are not JSON are
 //     a string to patterns and jobs where they are text, and absent where they are not.
@@ -32,6 +33,10 @@
 // first. Data can be erased on request and events of a type deleted before others;
 // see Eraser and Expirer. Who makes a job of an event that is there must lock its row
 // (FOR KEY SHARE) and find erased_at empty.
+//
+// A change of the routes costs the events that wait for it little: only rules that
+// changed are compiled, and only those of their tenants are indexed anew; endpoints are
+// found by the type that they want, so that many of them cost an event no more than few.
 //
 // An event is shown with what came of it and with what the rules, as they are now,
 // make of it and why; patterns are tried on events that are not stored. Both take

@@ -25,17 +25,20 @@ type router struct {
 
 // routes are all rules and subscriptions as of one version. They do not change.
 type routes struct {
-	version       int64
-	rules         *rules.Set
-	subscriptions map[string][]webhooks.Subscription // by tenant
-	guard         guard
+	version     int64
+	rules       *rules.Set
+	subscribers *webhooks.Subscribers
+	guard       guard
 }
 
 func newRouter(kinds *jobs.Registry, log *slog.Logger) *router {
 	r := &router{kinds: kinds, log: log}
-	r.current.Store(&routes{version: -1, rules: &rules.Set{}})
+	r.current.Store(&routes{version: -1, rules: &rules.Set{}, subscribers: &webhooks.Subscribers{}})
 	return r
 }
+
+// versionSQL reads the transaction's time and the version of the routes.
+const versionSQL = `SELECT now() AS now, version FROM signalstack.routing_version`
 
 // refresh gives the transaction's time and routes that are not older than it.
 func (r *router) refresh(ctx context.Context, tx *sqlx.Tx) (time.Time, *routes, error) {
@@ -43,28 +46,26 @@ func (r *router) refresh(ctx context.Context, tx *sqlx.Tx) (time.Time, *routes, 
 		Now     time.Time
 		Version int64
 	}
-	if err := tx.GetContext(ctx, &row, `SELECT now() AS now, version FROM signalstack.routing_version`); err != nil {
+	if err := tx.GetContext(ctx, &row, versionSQL); err != nil {
 		return time.Time{}, nil, err
 	}
-	if now := r.current.Load(); now.version == row.Version {
+	now := r.current.Load()
+	if now.version == row.Version {
 		return row.Now, now, nil
 	}
-	set, err := r.current.Load().rules.Reload(ctx, tx, r.log)
+	set, err := now.rules.Reload(ctx, tx, r.log)
 	if err != nil {
 		return time.Time{}, nil, err
 	}
-	subscriptions, err := webhooks.Subscriptions(ctx, tx)
+	subscribers, err := now.subscribers.Reload(ctx, tx)
 	if err != nil {
 		return time.Time{}, nil, err
 	}
-	guard, err := loadGuard(ctx, tx, r.current.Load().guard, r.log)
+	guard, err := loadGuard(ctx, tx, now.guard, r.log)
 	if err != nil {
 		return time.Time{}, nil, err
 	}
-	fresh := &routes{version: row.Version, rules: set, subscriptions: map[string][]webhooks.Subscription{}, guard: guard}
-	for _, s := range subscriptions {
-		fresh.subscriptions[s.Tenant] = append(fresh.subscriptions[s.Tenant], s)
-	}
+	fresh := &routes{version: row.Version, rules: set, subscribers: subscribers, guard: guard}
 	r.current.Store(fresh)
 	return row.Now, fresh, nil
 }
@@ -73,13 +74,10 @@ func (r *router) refresh(ctx context.Context, tx *sqlx.Tx) (time.Time, *routes, 
 func (r *router) jobsFor(rt *routes, a *acceptance) []queue.NewJob {
 	e := &a.event
 	made := rt.rules.Jobs(r.kinds, e.Tenant, pattern.NewEvent(e.envelope(), a.view))
-	for _, s := range rt.subscriptions[e.Tenant] {
-		if !s.Wants(e.Type) {
-			continue
-		}
+	for _, endpoint := range rt.subscribers.Of(e.Tenant, e.Type) {
 		job := queue.NewJob{
 			ID: uuid.Must(uuid.NewV7()), Tenant: e.Tenant, Kind: webhooks.KindName,
-			EndpointID: uuid.NullUUID{UUID: s.EndpointID, Valid: true},
+			EndpointID: uuid.NullUUID{UUID: endpoint, Valid: true},
 		}
 		r.kinds.Fill(&job, jobs.Options{})
 		made = append(made, job)

@@ -14,9 +14,12 @@ import (
 
 // Config is what the API needs to know.
 type Config struct {
-	Version string       // of the product, shown in the document
-	MaxBody int64        // bytes a request body may have
-	Log     *slog.Logger // never nil
+	Version string // of the product, shown in the document
+	MaxBody int64  // bytes a request body may have
+	// MaxBodies is how many bytes the bodies of all requests in flight may have
+	// together; 0 is no bound. More are refused with 503 and a time to come again.
+	MaxBodies int64
+	Log       *slog.Logger // never nil
 	// Fault turns errors of what the handlers use into faults; nil leaves them.
 	Fault func(error) error
 }
@@ -29,6 +32,7 @@ type API struct {
 	log     *slog.Logger
 	fault   func(error) error
 	maxBody int64
+	bodies  bodies
 	// inFlight counts requests that are being answered, probes left out.
 	inFlight atomic.Int64
 }
@@ -47,12 +51,12 @@ func New(cfg Config) *API {
 	e.Logger.SetOutput(discard{})
 	// Echo trusts X-Forwarded-For from anyone unless told otherwise.
 	e.IPExtractor = echo.ExtractIPDirect()
-	a := &API{echo: e, log: cfg.Log, fault: cfg.Fault, maxBody: cfg.MaxBody}
+	a := &API{echo: e, log: cfg.Log, fault: cfg.Fault, maxBody: cfg.MaxBody, bodies: bodies{most: cfg.MaxBodies}}
 	if a.fault == nil {
 		a.fault = func(err error) error { return err }
 	}
 	e.HTTPErrorHandler = a.onEchoError
-	e.Use(a.observe, a.refuseOtherSites, a.resolveTenant)
+	e.Use(a.observe, a.refuseOtherSites, a.resolveTenant, a.boundBodies)
 
 	hc := huma.DefaultConfig("SignalStack", cfg.Version)
 	hc.Info.Description = "Events in, jobs by rules, signed webhooks and more out; every job ends in one final state."

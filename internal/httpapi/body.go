@@ -187,7 +187,7 @@ func tooDeep(raw []byte) bool {
 // checked together so that the caller learns every mistake at once.
 func decodeItem[T any](r huma.Registry, raw []byte) Item[T] {
 	item := Item[T]{Raw: raw}
-	fields, mistakes := SplitObject(raw)
+	fields, mistakes := splitObject(raw)
 	item.Add(mistakes...)
 	if fields == nil {
 		return item
@@ -195,7 +195,7 @@ func decodeItem[T any](r huma.Registry, raw []byte) Item[T] {
 	item.Add(checkSchema[T](r, fields)...)
 	// Unmarshal goes on past a field of the wrong type, which the schema has named
 	// already, so Validate sees the others.
-	if err := json.Unmarshal(raw, &item.Value); err != nil && len(item.Mistakes) == 0 {
+	if err := setFields(&item.Value, raw, fields); err != nil && len(item.Mistakes) == 0 {
 		item.Add(fault.Detail{Pointer: "", Detail: err.Error()})
 	}
 	if v, ok := any(item.Value).(Validator); ok {
@@ -215,34 +215,11 @@ func ObjectDecoder[T any]() func(raw []byte) (T, []fault.Detail) {
 		if len(raw) == 0 {
 			raw = []byte("{}")
 		}
+		if !json.Valid(raw) {
+			var none T
+			return none, []fault.Detail{{Pointer: "", Detail: "must be a JSON object"}}
+		}
 		item := decodeItem[T](r, raw)
 		return item.Value, item.Mistakes
 	}
-}
-
-// SplitObject gives the top-level fields of a JSON text as bytes, and those that stand
-// twice as mistakes; nil when raw is no object.
-func SplitObject(raw []byte) (map[string]json.RawMessage, []fault.Detail) {
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	if tok, err := dec.Token(); err != nil || tok != json.Delim('{') {
-		return nil, []fault.Detail{{Pointer: "", Detail: "must be a JSON object"}}
-	}
-	fields := make(map[string]json.RawMessage, 8)
-	var mistakes []fault.Detail
-	for dec.More() {
-		tok, err := dec.Token()
-		if err != nil {
-			return nil, []fault.Detail{{Pointer: "", Detail: err.Error()}}
-		}
-		name := tok.(string)
-		var value json.RawMessage
-		if err := dec.Decode(&value); err != nil {
-			return nil, []fault.Detail{{Pointer: "", Detail: err.Error()}}
-		}
-		if _, twice := fields[name]; twice {
-			mistakes = append(mistakes, fault.Detail{Pointer: "/" + escapePointer(name), Detail: "stands twice; send it once"})
-		}
-		fields[name] = value
-	}
-	return fields, mistakes
 }

@@ -20,6 +20,9 @@
 // header that it documents are refused for all operations in one place
 // (checkRequest). An empty value of a query counts as not given.
 //
+// The bodies of all requests in flight have a bound together (Config.MaxBodies), and
+// are counted as they are read. Beyond it a request is answered 503 with Retry-After.
+//
 // There is no login yet, so whoever reaches the port may use the API, and that
 // includes every page in the browser of somebody who does. Two rules keep such pages
 // from changing anything. A body must say application/json, which a page of another

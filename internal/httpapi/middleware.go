@@ -102,6 +102,9 @@ func (a *API) logRequest(ctx context.Context, c echo.Context, start time.Time) {
 	if c.Response().Status >= 500 {
 		level = slog.LevelWarn
 	}
+	if !a.log.Enabled(ctx, level) {
+		return
+	}
 	a.log.Log(ctx, level, "request",
 		"request_id", RequestID(ctx), "method", c.Request().Method, "route", c.Path(),
 		"status", c.Response().Status, "duration_ms", float64(time.Since(start).Microseconds())/1000)

@@ -121,6 +121,12 @@ var hookHuma = sync.OnceFunc(func() {
 	huma.DefaultArrayNullable = false
 	setWords()
 	huma.NewErrorWithContext = func(ctx huma.Context, status int, msg string, errs ...error) huma.StatusError {
+		if f := fault.As(errors.Join(errs...)); f != nil { // the body had no room
+			if f.RetryAfter > 0 {
+				ctx.SetHeader("Retry-After", retryAfterSeconds(f.RetryAfter))
+			}
+			return newProblem(ctx.Context(), f)
+		}
 		switch {
 		case msg == "request body is required":
 			return newProblem(ctx.Context(), emptyBody())

@@ -18,7 +18,8 @@
 //     under the same one.
 //   - Values that the database refuses sink only their own request: the batch is
 //     then written request by request.
-//   - When the database is away, or too many wait, the caller gets a fault with a
+//   - When the database is away, or too many wait, by their number or by the memory
+//     that they take, the caller gets a fault with a
 //     time to come again. What was being committed at that moment may have
 //     happened; a key makes the next try safe.
 package intake

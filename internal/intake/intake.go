@@ -16,6 +16,9 @@ import (
 
 // Steps are what a transaction does with the fresh items of a batch.
 type Steps[T any] struct {
+	// First is the query that Prepare begins with, word for word: it takes no arguments
+	// and travels with the BEGIN.
+	First string
 	// Prepare settles what only the database knows, such as its time, before the
 	// answers are rendered. It sees all items that were not refused before, also those
 	// that turn out replayed.
@@ -28,6 +31,8 @@ type Steps[T any] struct {
 	Render func(T) []byte
 	// Write stores fresh items.
 	Write func(context.Context, *sqlx.Tx, []T) error
+	// Bytes of memory that an item takes until it is answered; nil counts none.
+	Bytes func(T) int
 	// IDs gives the UUIDv7 ids an item is stored under, for their partitions.
 	IDs func(T) []uuid.UUID
 }
@@ -45,19 +50,37 @@ type Intake[T any] struct {
 type Config struct {
 	KeyTTL     time.Duration // how long an idempotency key is kept
 	MaxWaiting int           // requests that may wait for a commit
+	MaxBytes   int           // memory that they may take together; 0 is no bound
 }
 
-// maxItems bounds a transaction; it is also the largest array.
-const maxItems = 1000
+const (
+	// maxItems bounds a transaction; it is also the largest array.
+	maxItems = 1000
+	// maxBatchBytes keeps a transaction of large items well within the time that a
+	// statement may take.
+	maxBatchBytes = 8 << 20
+)
 
 // New makes an intake; Run must run for Do to be answered.
 func New[T any](db *pg.DB, cfg Config, steps Steps[T]) *Intake[T] {
 	in := &Intake[T]{db: db, ttl: cfg.KeyTTL, steps: steps}
 	in.group = pg.NewGroup(pg.GroupConfig[*Request[T]]{
-		MaxSize: maxItems, MaxWaiting: cfg.MaxWaiting,
+		MaxSize: maxItems, MaxWaiting: cfg.MaxWaiting, MaxBytes: cfg.MaxBytes, MaxBatchBytes: maxBatchBytes,
 		Weight: func(r *Request[T]) int { return len(r.Items) },
+		Bytes:  in.bytesOf,
 	}, in.commit)
 	return in
+}
+
+// bytesOf is the memory of a request.
+func (in *Intake[T]) bytesOf(r *Request[T]) int {
+	bytes := 0
+	if in.steps.Bytes != nil {
+		for _, item := range r.Items {
+			bytes += in.steps.Bytes(item.Value)
+		}
+	}
+	return bytes
 }
 
 // Run commits until ctx ends and nobody waits.
@@ -157,7 +180,7 @@ const storeTries = 4
 
 func (in *Intake[T]) store(ctx context.Context, requests []*Request[T]) (postponed map[*Request[T]]bool, err error) {
 	for range storeTries {
-		err = pg.InSteadyTx(ctx, in.db, func(tx *sqlx.Tx) error {
+		err = pg.InSteadyTx(pg.Ahead(ctx, in.steps.First), in.db, func(tx *sqlx.Tx) error {
 			postponed, err = in.storeInTx(ctx, tx, requests)
 			return err
 		})

@@ -27,16 +27,21 @@ type creation struct {
 	existing []byte
 }
 
+// creationBytes is what a job takes in memory on its way in, beside the payload, about.
+const creationBytes = 1 << 10
+
 // NewIntake makes the way in for jobs that clients create.
 func NewIntake(db *pg.DB, cfg intake.Config) *intake.Intake[*creation] {
+	const now = `SELECT now()`
 	return intake.New(db, cfg, intake.Steps[*creation]{
+		First: now,
 		Prepare: func(ctx context.Context, tx *sqlx.Tx, all []*creation) error {
-			var now time.Time
-			if err := tx.GetContext(ctx, &now, `SELECT now()`); err != nil {
+			var at time.Time
+			if err := tx.GetContext(ctx, &at, now); err != nil {
 				return err
 			}
 			for _, c := range all {
-				c.now, c.existing = now, nil
+				c.now, c.existing = at, nil
 			}
 			return nil
 		},
@@ -51,17 +56,21 @@ func NewIntake(db *pg.DB, cfg intake.Config) *intake.Intake[*creation] {
 			}
 			return Write(ctx, tx, jobs)
 		},
-		IDs: func(c *creation) []uuid.UUID { return []uuid.UUID{c.job.ID} },
+		Bytes: func(c *creation) int { return creationBytes + len(c.job.Payload) },
+		IDs:   func(c *creation) []uuid.UUID { return []uuid.UUID{c.job.ID} },
 	})
 }
 
 // Write enqueues jobs and counts them, and what else the caller has to count, in
 // the caller's transaction.
 func Write(ctx context.Context, tx *sqlx.Tx, jobs []queue.NewJob, also ...analytics.Delta) error {
-	if err := queue.Enqueue(ctx, tx, jobs); err != nil {
-		return err
-	}
-	for _, j := range jobs {
+	return WriteWith(ctx, tx, nil, jobs, also...)
+}
+
+// WriteWith is Write in one statement with what else the caller has to write.
+func WriteWith(ctx context.Context, tx *sqlx.Tx, with []pg.Write, jobs []queue.NewJob, also ...analytics.Delta) error {
+	for i := range jobs {
+		j := &jobs[i]
 		d := analytics.Delta{
 			Fact: analytics.JobCreated, Tenant: j.Tenant, Kind: j.Kind, Queue: j.Queue, Type: j.EventType, EndpointID: j.EndpointID.UUID,
 		}
@@ -71,7 +80,10 @@ func Write(ctx context.Context, tx *sqlx.Tx, jobs []queue.NewJob, also ...analyt
 			also = append(also, d)
 		}
 	}
-	return analytics.Record(ctx, tx, also)
+	if len(also) > 0 {
+		with = append(with[:len(with):len(with)], analytics.Recording(also))
+	}
+	return queue.Enqueue(ctx, tx, jobs, with...)
 }
 
 // render gives the job as GET /jobs/{id} would right after the commit.

@@ -18,6 +18,10 @@
 //   - InSteadyTx is for the statements that run all the time: they are planned once for
 //     each connection, by their indexes and not by statistics, and cost one round trip.
 //     Behind a pooler, which cannot keep plans, they are planned each time.
+//   - Round trips are few where a crowd waits: Ahead sends a first query with the BEGIN,
+//     Together makes one statement of several, and arrays travel in binary form.
+//   - A Group holds no more than a number of bytes, whoever waits; who is beyond is told
+//     at once to come again, and who has gone is left out of the next batch.
 //   - InTx repeats a transaction that lost to a deadlock or a serialization
 //     failure, never one whose COMMIT may have happened.
 //   - A connection that finds itself on a read-only server (25006: the primary

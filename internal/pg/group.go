@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/signalstack/signalstack/internal/fault"
@@ -14,10 +15,10 @@ import (
 // flight is the window in which the next batch gathers, so one caller alone waits
 // for nobody and a crowd shares.
 type Group[T, R any] struct {
-	commit  func(context.Context, []T) []Outcome[R]
-	calls   chan call[T, R]
-	weight  func(T) int
-	maxSize int
+	commit func(context.Context, []T) []Outcome[R]
+	calls  chan call[T, R]
+	cfg    GroupConfig[T]
+	held   atomic.Int64 // bytes of the items that are not answered
 }
 
 // Outcome is what one item of a batch came to.
@@ -27,7 +28,9 @@ type Outcome[R any] struct {
 }
 
 type call[T, R any] struct {
+	ctx    context.Context
 	item   T
+	bytes  int
 	answer chan<- Outcome[R]
 }
 
@@ -38,8 +41,13 @@ type GroupConfig[T any] struct {
 	// MaxWaiting is how many callers may wait; more are refused at once, so that
 	// memory stays bounded when the database falls behind.
 	MaxWaiting int
+	// MaxBytes bounds the memory of the items that wait or are being committed, and
+	// MaxBatchBytes that of a batch; one item may exceed either alone. 0 is no bound.
+	MaxBytes, MaxBatchBytes int
 	// Weight of an item; nil counts each as 1.
 	Weight func(T) int
+	// Bytes of memory that an item takes; nil counts none.
+	Bytes func(T) int
 }
 
 // ErrBusy tells a caller that too many wait already; its item will not be committed.
@@ -54,10 +62,10 @@ func NewGroup[T, R any](cfg GroupConfig[T], commit func(context.Context, []T) []
 	if cfg.Weight == nil {
 		cfg.Weight = func(T) int { return 1 }
 	}
-	return &Group[T, R]{
-		commit: commit, weight: cfg.Weight, maxSize: cfg.MaxSize,
-		calls: make(chan call[T, R], cfg.MaxWaiting),
+	if cfg.Bytes == nil {
+		cfg.Bytes = func(T) int { return 0 }
 	}
+	return &Group[T, R]{commit: commit, cfg: cfg, calls: make(chan call[T, R], cfg.MaxWaiting)}
 }
 
 // Do gives the item to the next batch and waits for its outcome. When ctx ends
@@ -65,9 +73,14 @@ func NewGroup[T, R any](cfg GroupConfig[T], commit func(context.Context, []T) []
 func (g *Group[T, R]) Do(ctx context.Context, item T) (R, error) {
 	var zero R
 	answer := make(chan Outcome[R], 1)
+	c := call[T, R]{ctx: ctx, item: item, bytes: g.cfg.Bytes(item), answer: answer}
+	if !g.hold(c.bytes) {
+		return zero, ErrBusy
+	}
 	select {
-	case g.calls <- call[T, R]{item: item, answer: answer}:
+	case g.calls <- c:
 	default:
+		g.release(c.bytes)
 		return zero, ErrBusy
 	}
 	select {
@@ -76,6 +89,28 @@ func (g *Group[T, R]) Do(ctx context.Context, item T) (R, error) {
 	case <-ctx.Done():
 		return zero, fault.Away(fmt.Errorf("wait for commit: %w", ctx.Err()), RetryAfter)
 	}
+}
+
+// hold counts the bytes of an item, unless they are too many beside those of others.
+func (g *Group[T, R]) hold(bytes int) bool {
+	held := g.held.Add(int64(bytes))
+	if g.cfg.MaxBytes > 0 && held > int64(g.cfg.MaxBytes) && held > int64(bytes) {
+		g.release(bytes)
+		return false
+	}
+	return true
+}
+
+func (g *Group[T, R]) release(bytes int) { g.held.Add(-int64(bytes)) }
+
+// gone says that nobody waits for the outcome of a call any more. It is left out:
+// while the database stands still, others would wait behind it for nothing.
+func (g *Group[T, R]) gone(c call[T, R]) bool {
+	if c.ctx.Err() == nil {
+		return false
+	}
+	g.release(c.bytes)
+	return true
 }
 
 // Run commits batches with this many writers until ctx ends, then what waits
@@ -106,16 +141,23 @@ func (g *Group[T, R]) write(ctx context.Context) {
 
 // next waits for a caller; nil when ctx has ended and nobody waits.
 func (g *Group[T, R]) next(ctx context.Context) *call[T, R] {
-	select {
-	case c := <-g.calls:
-		return &c
-	case <-ctx.Done():
-	}
-	select {
-	case c := <-g.calls:
-		return &c
-	default:
-		return nil
+	for {
+		select {
+		case c := <-g.calls:
+			if !g.gone(c) {
+				return &c
+			}
+			continue
+		case <-ctx.Done():
+		}
+		select {
+		case c := <-g.calls:
+			if !g.gone(c) {
+				return &c
+			}
+		default:
+			return nil
+		}
 	}
 }
 
@@ -123,11 +165,15 @@ func (g *Group[T, R]) next(ctx context.Context) *call[T, R] {
 // held for the next one.
 func (g *Group[T, R]) gather(first call[T, R]) (batch []call[T, R], held *call[T, R]) {
 	batch = append(batch, first)
-	size := g.weight(first.item)
+	size, bytes := g.cfg.Weight(first.item), first.bytes
 	for {
 		select {
 		case c := <-g.calls:
-			if size += g.weight(c.item); size > g.maxSize {
+			if g.gone(c) {
+				continue
+			}
+			size, bytes = size+g.cfg.Weight(c.item), bytes+c.bytes
+			if size > g.cfg.MaxSize || g.cfg.MaxBatchBytes > 0 && bytes > g.cfg.MaxBatchBytes {
 				return batch, &c
 			}
 			batch = append(batch, c)
@@ -144,6 +190,7 @@ func (g *Group[T, R]) answer(ctx context.Context, batch []call[T, R]) {
 	}
 	outcomes := g.commitSafely(ctx, items)
 	for i, c := range batch {
+		g.release(c.bytes)
 		c.answer <- outcomes[i]
 	}
 }

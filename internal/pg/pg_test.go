@@ -334,3 +334,39 @@ func TestFourMigrateAtOnce(t *testing.T) {
 	}
 	require.NoError(t, pg.CheckSchema(t.Context(), pgtest.Open(t, dsn)))
 }
+
+// Bytes are held until the answer, and for those who have gone until the next batch,
+// which leaves them out.
+func TestGroupBoundsTheBytesItHolds(t *testing.T) {
+	t.Parallel()
+	busy, release := make(chan struct{}), make(chan struct{})
+	var committed []int
+	g := pg.NewGroup(pg.GroupConfig[int]{MaxSize: 100, MaxWaiting: 100, MaxBytes: 10, MaxBatchBytes: 6, Bytes: func(n int) int { return n }},
+		func(_ context.Context, items []int) []pg.Outcome[int] {
+			if len(committed) == 0 {
+				close(busy)
+				<-release
+			}
+			committed = append(committed, items...)
+			return make([]pg.Outcome[int], len(items))
+		})
+	ctx, stop := context.WithCancel(t.Context())
+	var running, calling sync.WaitGroup
+	running.Go(func() { g.Run(ctx, 1) })
+	calling.Go(func() { _, _ = g.Do(t.Context(), 2) })
+	<-busy
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	_, err := g.Do(gone, 8)
+	require.ErrorIs(t, err, context.Canceled)
+	_, err = g.Do(t.Context(), 1)
+	require.Equal(t, "overloaded", fault.As(err).Code)
+	close(release)
+	calling.Wait()
+	require.Eventually(t, func() bool { _, err = g.Do(t.Context(), 1); return err == nil }, 30*time.Second, time.Millisecond)
+	_, err = g.Do(t.Context(), 99)
+	require.NoError(t, err, "one alone may exceed the bound")
+	stop()
+	running.Wait()
+	require.Equal(t, []int{2, 1, 99}, committed)
+}

@@ -48,6 +48,7 @@ type serverConn struct {
 	conn
 	pooled   func() // says that a pooler stands between, after all
 	steady   bool   // a steady transaction is open
+	ahead    *answered
 	prepared map[string]driver.Stmt
 	stale    bool // what is prepared is of no use any more
 }
@@ -62,7 +63,13 @@ func (c *serverConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver
 	if !isSteady(ctx) || opts != (driver.TxOptions{}) {
 		return c.conn.BeginTx(context.WithoutCancel(ctx), opts)
 	}
-	if _, err := c.conn.ExecContext(ctx, "BEGIN READ WRITE; "+steadySettings, nil); err != nil {
+	begin, err := "BEGIN READ WRITE; "+steadySettings, error(nil)
+	if ahead := aheadOf(ctx); ahead != "" {
+		c.ahead, err = queryAhead(ctx, c.conn, begin, ahead)
+	} else {
+		_, err = c.conn.ExecContext(ctx, begin, nil)
+	}
+	if err != nil {
 		_ = c.conn.Rollback() // the connection may be used again
 		return nil, err
 	}
@@ -72,18 +79,22 @@ func (c *serverConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver
 
 // Commit ends a steady transaction; database/sql calls it.
 func (c *serverConn) Commit() error {
-	c.steady = false
+	c.steady, c.ahead = false, nil
 	return c.conn.Commit()
 }
 
 // Rollback ends a steady transaction; database/sql calls it.
 func (c *serverConn) Rollback() error {
-	c.steady = false
+	c.steady, c.ahead = false, nil
 	return c.conn.Rollback()
 }
 
 // QueryContext runs a statement that gives rows; database/sql calls it.
 func (c *serverConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	if a := c.ahead; a != nil && a.query == query && len(args) == 0 {
+		c.ahead = nil
+		return a, nil
+	}
 	statement, err := c.statement(ctx, query, args)
 	switch {
 	case err != nil:

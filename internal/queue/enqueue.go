@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/lib/pq"
 
 	"github.com/signalstack/signalstack/internal/pg"
 )
@@ -84,37 +83,48 @@ func PartsOfLane(lane string) (tenant, endpointID, limitKey string) {
 }
 
 // Enqueue writes jobs and makes them ready, in the caller's transaction and in one
-// statement. Workers are notified at commit, once for each queue with a job that is
-// due.
+// statement, which also runs what else the caller has to write. Workers are notified
+// at commit, once for each queue with a job that is due.
 //
 // Jobs that could not be made are written as failed in a statement of their own,
 // where there are any.
-func Enqueue(ctx context.Context, q pg.Querier, jobs []NewJob) error {
-	if isUnmade := func(j NewJob) bool { return j.Unmade != "" }; slices.ContainsFunc(jobs, isUnmade) {
-		var unmade, made []NewJob
-		for _, j := range jobs {
-			if isUnmade(j) {
-				unmade = append(unmade, j)
-			} else {
-				made = append(made, j)
-			}
-		}
-		if err := writeUnmade(ctx, q, unmade); err != nil {
-			return err
-		}
-		jobs = made
+func Enqueue(ctx context.Context, q pg.Querier, jobs []NewJob, also ...pg.Write) error {
+	jobs, err := withoutUnmade(ctx, q, jobs)
+	if err != nil {
+		return err
 	}
-	if len(jobs) == 0 {
+	if len(jobs) > 0 {
+		statement := enqueueSQL
+		if slices.ContainsFunc(jobs, func(j NewJob) bool { return j.OrderingKey != "" }) {
+			statement = enqueueInOrderSQL
+		}
+		also = append(also[:len(also):len(also)], pg.Write{SQL: statement, Args: enqueueArgs(jobs)})
+	}
+	if len(also) == 0 {
 		return nil
 	}
-	statement := enqueueSQL
-	if slices.ContainsFunc(jobs, func(j NewJob) bool { return j.OrderingKey != "" }) {
-		statement = enqueueInOrderSQL
-	}
-	if _, err := q.ExecContext(ctx, statement, enqueueArgs(jobs)...); err != nil {
+	last := len(also) - 1
+	if err := pg.Together(also[last], also[:last]...).Run(ctx, q); err != nil {
 		return fmt.Errorf("enqueue %d jobs: %w", len(jobs), err)
 	}
 	return nil
+}
+
+// withoutUnmade writes the jobs that could not be made, and gives the others.
+func withoutUnmade(ctx context.Context, q pg.Querier, jobs []NewJob) ([]NewJob, error) {
+	isUnmade := func(j NewJob) bool { return j.Unmade != "" }
+	if !slices.ContainsFunc(jobs, isUnmade) {
+		return jobs, nil
+	}
+	var unmade, made []NewJob
+	for _, j := range jobs {
+		if isUnmade(j) {
+			unmade = append(unmade, j)
+		} else {
+			made = append(made, j)
+		}
+	}
+	return made, writeUnmade(ctx, q, unmade)
 }
 
 // enqueueText writes all rows of each job from the same arrays. ready_at is now():
@@ -123,12 +133,10 @@ func Enqueue(ctx context.Context, q pg.Querier, jobs []NewJob) error {
 const enqueueText = `
 WITH given AS MATERIALIZED (
     SELECT id, tenant, kind, queue, lane, priority::smallint,
-           coalesce(nullif(run_at, '')::timestamptz, now() + delay_us * interval '1 microsecond') AS run_at,
-           nullif(payload, '') AS payload, nullif(event_id, '')::uuid AS event_id, event_type, nullif(rule_id, '')::uuid AS rule_id,
-           nullif(endpoint_id, '')::uuid AS endpoint_id, ordering_key, max_attempts::int, timeout_ms::int, retry,
-           nullif(replay_id, '')::uuid AS replay_id, n
-    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::bigint[], $9::bytea[],
-                $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::bigint[], $16::bigint[], $17::text[], $18::text[])
+           coalesce(run_at, now() + delay_us * interval '1 microsecond') AS run_at,
+           payload, event_id, event_type, rule_id, endpoint_id, ordering_key, max_attempts::int, timeout_ms::int, retry, replay_id, n
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::timestamptz[], $8::bigint[], $9::bytea[],
+                $10::uuid[], $11::text[], $12::uuid[], $13::uuid[], $14::text[], $15::bigint[], $16::bigint[], $17::text[], $18::uuid[])
          WITH ORDINALITY AS g (id, tenant, kind, queue, lane, priority, run_at, delay_us, payload,
                                event_id, event_type, rule_id, endpoint_id, ordering_key, max_attempts, timeout_ms, retry, replay_id, n)
 ), written AS (
@@ -175,43 +183,34 @@ SELECT signalstack.notify_scheduled(min(run_at)) FROM later WHERE run_at < now()
 
 func enqueueArgs(jobs []NewJob) []any {
 	n := len(jobs)
-	text := func(f func(*NewJob) string) pq.StringArray {
-		a := make(pq.StringArray, n)
-		for i := range jobs {
-			a[i] = f(&jobs[i])
-		}
-		return a
+	text := func(of func(*NewJob) string) pg.Array {
+		return pg.Texts(n, func(i int) string { return of(&jobs[i]) })
 	}
-	number := func(f func(*NewJob) int64) pq.Int64Array {
-		a := make(pq.Int64Array, n)
-		for i := range jobs {
-			a[i] = f(&jobs[i])
-		}
-		return a
+	number := func(of func(*NewJob) int64) pg.Array {
+		return pg.Int8s(n, func(i int) int64 { return of(&jobs[i]) })
 	}
-	payloads := make(pq.ByteaArray, n)
-	for i := range jobs {
-		payloads[i] = jobs[i].Payload
+	id := func(of func(*NewJob) uuid.NullUUID) pg.Array {
+		return pg.NullUUIDs(n, func(i int) uuid.NullUUID { return of(&jobs[i]) })
 	}
 	return []any{
-		text(func(j *NewJob) string { return j.ID.String() }),
+		pg.UUIDs(n, func(i int) uuid.UUID { return jobs[i].ID }),
 		text(func(j *NewJob) string { return j.Tenant }),
 		text(func(j *NewJob) string { return j.Kind }),
 		text(func(j *NewJob) string { return j.Queue }),
 		text((*NewJob).Lane),
 		number(func(j *NewJob) int64 { return int64(j.Priority) }),
-		text(func(j *NewJob) string { return timeText(j.RunAt) }),
+		pg.NullTimes(n, func(i int) time.Time { return jobs[i].RunAt }),
 		number(func(j *NewJob) int64 { return j.Delay.Microseconds() }),
-		payloads,
-		text(func(j *NewJob) string { return idText(j.EventID) }),
+		pg.Blobs(n, func(i int) []byte { return jobs[i].Payload }),
+		id(func(j *NewJob) uuid.NullUUID { return j.EventID }),
 		text(func(j *NewJob) string { return j.EventType }),
-		text(func(j *NewJob) string { return idText(j.RuleID) }),
-		text(func(j *NewJob) string { return idText(j.EndpointID) }),
+		id(func(j *NewJob) uuid.NullUUID { return j.RuleID }),
+		id(func(j *NewJob) uuid.NullUUID { return j.EndpointID }),
 		text(func(j *NewJob) string { return j.OrderingKey }),
 		number(func(j *NewJob) int64 { return int64(j.MaxAttempts) }),
 		number(func(j *NewJob) int64 { return j.Timeout.Milliseconds() }),
 		text(func(j *NewJob) string { return j.Retry }),
-		text(func(j *NewJob) string { return idText(j.ReplayID) }),
+		id(func(j *NewJob) uuid.NullUUID { return j.ReplayID }),
 	}
 }
 
@@ -220,11 +219,4 @@ func timeText(t time.Time) string {
 		return ""
 	}
 	return t.UTC().Format(time.RFC3339Nano)
-}
-
-func idText(id uuid.NullUUID) string {
-	if !id.Valid {
-		return ""
-	}
-	return id.UUID.String()
 }

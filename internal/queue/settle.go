@@ -45,7 +45,7 @@ const (
 	// OutcomeThrottled is an attempt that was turned away for a time. It is on record,
 	// and the next one has its number.
 	OutcomeThrottled = "throttled"
-	OutcomeUnmade    = "unmade"   // there was no attempt: the job could not be made of its event
+	OutcomeUnmade    = "unmade" // there was no attempt: the job could not be made of its event
 )
 
 // Settlement ends one claim.

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/lib/pq"
 
 	"github.com/signalstack/signalstack/internal/expression"
 	"github.com/signalstack/signalstack/internal/jobs"
@@ -21,7 +20,7 @@ import (
 // Set is all enabled rules, compiled and indexed. It does not change.
 type Set struct {
 	byTenant map[string]*tenantRules
-	byID     map[uuid.UUID]*ready
+	byID     map[uuid.UUID]*ready // those that are left out, too
 	log      *slog.Logger
 }
 
@@ -34,8 +33,8 @@ type tenantRules struct {
 // ready is a rule that makes jobs.
 type ready struct {
 	Rule
-	from    row // what it was compiled from
-	pattern *pattern.Pattern
+	version version
+	pattern *pattern.Pattern // nil when the rule is left out
 	actions []compiled
 	trouble trouble
 }
@@ -45,67 +44,32 @@ func Load(ctx context.Context, q pg.Querier, log *slog.Logger) (*Set, error) {
 	return (&Set{}).Reload(ctx, q, log)
 }
 
-// Reload is Load; it takes what has not changed from the set before.
-func (s *Set) Reload(ctx context.Context, q pg.Querier, log *slog.Logger) (*Set, error) {
-	var rows []row
-	err := q.SelectContext(ctx, &rows, `SELECT `+columns+` FROM signalstack.rules WHERE enabled ORDER BY id`)
-	if err != nil {
-		return nil, fmt.Errorf("load rules: %w", err)
-	}
-	return newSet(s, rows, log, func(id uuid.UUID, err error) {
-		log.ErrorContext(ctx, "rule left out", "rule_id", id, "error", err)
-	}), nil
-}
-
 // LoadNamed compiles the rules of a tenant that are named, disabled ones as well, and
 // says which of them cannot be had, and why.
 func LoadNamed(ctx context.Context, q pg.Querier, log *slog.Logger, tenant string, ids []uuid.UUID) (*Set, map[uuid.UUID]string, error) {
-	texts, problems := make(pq.StringArray, len(ids)), map[uuid.UUID]string{}
-	for i, id := range ids {
-		texts[i], problems[id] = id.String(), "names no rule of this tenant"
+	problems := map[uuid.UUID]string{}
+	for _, id := range ids {
+		problems[id] = "names no rule of this tenant"
 	}
 	var rows []row
 	err := q.SelectContext(ctx, &rows, `
-		SELECT `+columns+` FROM signalstack.rules WHERE tenant = $1 AND id = ANY ($2::uuid[]) ORDER BY id`, tenant, texts)
+		SELECT `+columns+` FROM signalstack.rules WHERE tenant = $1 AND id = ANY ($2::uuid[]) ORDER BY id`,
+		tenant, pg.UUIDs(len(ids), func(i int) uuid.UUID { return ids[i] }))
 	if err != nil {
 		return nil, nil, fmt.Errorf("load named rules: %w", err)
 	}
+	named := &tenantRules{}
 	for _, r := range rows {
+		rule, err := r.compile()
+		if err != nil {
+			problems[r.ID] = err.Error()
+			continue
+		}
 		delete(problems, r.ID)
+		named.rules = append(named.rules, rule)
 	}
-	return newSet(&Set{}, rows, log, func(id uuid.UUID, err error) { problems[id] = err.Error() }), problems, nil
-}
-
-// newSet compiles rules, but for those that stand in the set before as they are;
-// leftOut is told of those that do not compile.
-func newSet(before *Set, rows []row, log *slog.Logger, leftOut func(uuid.UUID, error)) *Set {
-	fresh, patterns := &Set{byTenant: map[string]*tenantRules{}, byID: map[uuid.UUID]*ready{}, log: log}, map[string][]*pattern.Pattern{}
-	for _, r := range rows {
-		rule := before.byID[r.ID]
-		if rule == nil || !rule.from.same(r) {
-			var err error
-			if rule, err = r.compile(); err != nil {
-				leftOut(r.ID, err)
-				continue
-			}
-		}
-		fresh.byID[r.ID] = rule
-		if fresh.byTenant[rule.Tenant] == nil {
-			fresh.byTenant[rule.Tenant] = &tenantRules{}
-		}
-		t := fresh.byTenant[rule.Tenant]
-		t.rules = append(t.rules, rule)
-		patterns[rule.Tenant] = append(patterns[rule.Tenant], rule.pattern)
-	}
-	for tenant, t := range fresh.byTenant {
-		t.patterns = pattern.NewSet(patterns[tenant])
-	}
-	return fresh
-}
-
-// same says whether two rows make the same jobs.
-func (r row) same(other row) bool {
-	return r.Name == other.Name && r.Tenant == other.Tenant && r.Pattern == other.Pattern && r.Actions == other.Actions
+	named.index()
+	return &Set{byTenant: map[string]*tenantRules{tenant: named}, log: log}, problems, nil
 }
 
 // compile makes of a row what makes jobs; the error says why it makes none here.
@@ -122,7 +86,7 @@ func (r row) compile() (*ready, error) {
 	if err != nil {
 		return nil, fmt.Errorf("its pattern does not compile here: %w", err)
 	}
-	return &ready{Rule: rule, from: r, pattern: p, actions: actions}, nil
+	return &ready{Rule: rule, pattern: p, actions: actions}, nil
 }
 
 // Jobs gives the jobs that the tenant's rules make of an event, one for each action

@@ -131,23 +131,3 @@ func checkTypes(types []string) []fault.Detail {
 	}
 	return mistakes
 }
-
-// Subscription is what an enabled endpoint wants without a rule.
-type Subscription struct {
-	EndpointID uuid.UUID
-	Tenant     string
-	Types      []string
-}
-
-// Wants tells whether the subscription covers an event type.
-func (s Subscription) Wants(eventType string) bool {
-	for _, t := range s.Types {
-		if t == everything || t == eventType {
-			return true
-		}
-		if start, ok := strings.CutSuffix(t, "*"); ok && strings.HasSuffix(t, wildcard) && strings.HasPrefix(eventType, start) {
-			return true
-		}
-	}
-	return false
-}

@@ -422,20 +422,3 @@ func Known(ctx context.Context, q pg.Querier, tenant string, ids []uuid.UUID) (m
 	}
 	return known, nil
 }
-
-// Subscriptions gives what the enabled endpoints of all tenants want.
-func Subscriptions(ctx context.Context, q pg.Querier) ([]Subscription, error) {
-	var rows []row
-	err := q.SelectContext(ctx, &rows, `
-		SELECT id, tenant, event_types FROM signalstack.endpoints
-		WHERE enabled AND event_types <> '{}'
-		ORDER BY id`)
-	if err != nil {
-		return nil, fmt.Errorf("load subscriptions: %w", err)
-	}
-	all := make([]Subscription, len(rows))
-	for i, r := range rows {
-		all[i] = Subscription{EndpointID: r.ID, Tenant: r.Tenant, Types: r.EventTypes}
-	}
-	return all, nil
-}

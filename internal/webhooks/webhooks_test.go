@@ -1,7 +1,6 @@
 package webhooks_test
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/json"
 	"io"
@@ -327,13 +326,29 @@ func TestSubscriptionsAreThoseOfEnabledEndpoints(t *testing.T) {
 	e := b.endpoint(t, 201, http.MethodPost, "/endpoints", `{"url":"https://example.com/","event_types":["a.*","b"]}`)
 	b.endpoint(t, 201, http.MethodPost, "/endpoints", `{"url":"https://example.com/","event_types":["*"],"enabled":false}`)
 	b.endpoint(t, 201, http.MethodPost, "/endpoints", `{"url":"https://example.com/"}`)
-	all, err := webhooks.Subscriptions(context.Background(), b.db)
+	second := b.endpoint(t, 201, http.MethodPost, "/endpoints", `{"url":"https://example.com/","event_types":["a.b.*","a.b","a.*"]}`)
+	other := b.endpoint(t, 201, http.MethodPost, "/endpoints", `{"url":"https://example.com/","event_types":["*","a.b"],"tenant":"other"}`)
+	subscribers, err := (&webhooks.Subscribers{}).Reload(t.Context(), b.db)
 	require.NoError(t, err)
-	require.Equal(t, []webhooks.Subscription{{EndpointID: e.ID, Tenant: "default", Types: []string{"a.*", "b"}}}, all)
-	for eventType, wants := range map[string]bool{"a.b": true, "a.b.c": true, "a.": true, "a": false, "ab": false, "b": true, "b.c": false, "": false} {
-		require.Equal(t, wants, all[0].Wants(eventType), eventType)
+	both := []uuid.UUID{e.ID, second.ID}
+	for eventType, want := range map[string][]uuid.UUID{
+		"a.b": both, "a.b.c": both, "a.": both, "a": nil, "ab": nil, "b": both[:1], "b.c": nil, "": nil, "a.*": both,
+	} {
+		require.ElementsMatch(t, want, subscribers.Of("default", eventType), eventType)
+		require.Equal(t, []uuid.UUID{other.ID}, subscribers.Of("other", eventType))
+		require.Empty(t, subscribers.Of("nobody", eventType))
 	}
-	require.True(t, webhooks.Subscription{Types: []string{"*"}}.Wants("anything"))
+	require.Equal(t, both, subscribers.Of("default", "a.b.c"), "each once and in order")
+
+	again, err := subscribers.Reload(t.Context(), b.db)
+	require.NoError(t, err)
+	require.Same(t, subscribers, again)
+	_, err = b.db.ExecContext(t.Context(), `UPDATE signalstack.endpoints SET event_types = '{c}' WHERE id = $1`, e.ID)
+	require.NoError(t, err)
+	again, err = subscribers.Reload(t.Context(), b.db)
+	require.NoError(t, err)
+	require.Equal(t, []uuid.UUID{e.ID}, again.Of("default", "c"))
+	require.Equal(t, both[1:], again.Of("default", "a.b"))
 }
 
 func TestSecretsAreBroughtUnderANewKey(t *testing.T) {
