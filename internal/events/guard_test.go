@@ -41,6 +41,12 @@ func problem(t *testing.T, h http.Handler, body string, status int, header ...st
 	return contract.Decode[httpapi.Problem](t, contract.Send(h, http.MethodPost, "/events", body, header...), status)
 }
 
+// atomically sends an array of which all or nothing is to be accepted.
+func atomically(t *testing.T, h http.Handler, body string, status int) httpapi.Problem {
+	t.Helper()
+	return contract.Decode[httpapi.Problem](t, contract.Send(h, http.MethodPost, "/events?atomic=true", body), status)
+}
+
 const ordered = `{"type":"order","mode":"reject","schema":{"type":"object","required":["id"],"properties":{"id":{"type":"integer"},"note":{"maxLength":3}}}}`
 
 func TestEventThatItsTypeRejectsIsRefusedWithEachMistake(t *testing.T) {
@@ -56,7 +62,7 @@ func TestEventThatItsTypeRejectsIsRefusedWithEachMistake(t *testing.T) {
 		{Pointer: "/data/id", Detail: "is required by the schema"},
 		{Pointer: "/data/note", Detail: "must have at most 3 characters, and has 4"},
 	}, p.Errors)
-	p = problem(t, h, `[{"type":"order","data":{"id":1}},{"type":"order"},{"type":"other"},{"type":"order","data":{"id":"x"}}]`, http.StatusUnprocessableEntity)
+	p = atomically(t, h, `[{"type":"order","data":{"id":1}},{"type":"order"},{"type":"other"},{"type":"order","data":{"id":"x"}}]`, http.StatusUnprocessableEntity)
 	require.Equal(t, []fault.Detail{
 		{Pointer: "/1/data", Detail: "must be object, and is null"},
 		{Pointer: "/3/data/id", Detail: "must be integer, and is string"},
@@ -128,7 +134,7 @@ func TestEventLargerThanItsTenantAllowsIsRefused(t *testing.T) {
 	require.Equal(t, "event_too_large", p.Code)
 	require.Equal(t, "/data", p.Errors[0].Pointer)
 	require.Contains(t, p.Errors[0].Detail, "has 11 bytes; tenant acme allows 10")
-	p = problem(t, h, `[{"type":"a"},{"type":"a","data":"123456789","tenant":"acme"}]`, http.StatusRequestEntityTooLarge)
+	p = atomically(t, h, `[{"type":"a"},{"type":"a","data":"123456789","tenant":"acme"}]`, http.StatusRequestEntityTooLarge)
 	require.Equal(t, "/1/data", p.Errors[0].Pointer)
 	accept(t, h, `{"type":"a","data":"123456789"}`)
 

@@ -12,6 +12,7 @@ import (
 	"github.com/signalstack/signalstack/internal/jobs"
 	"github.com/signalstack/signalstack/internal/queue"
 	"github.com/signalstack/signalstack/internal/rules"
+	"github.com/signalstack/signalstack/internal/webhooks"
 )
 
 // Through says which way stored events go again; zero fields narrow nothing.
@@ -76,7 +77,7 @@ func (r *Rerouter) routes(ctx context.Context, tx *sqlx.Tx, through Through) (*r
 	if len(problems) > 0 {
 		return nil, RulesError(problems)
 	}
-	return &routes{rules: set}, nil
+	return &routes{rules: set, subscribers: &webhooks.Subscribers{}}, nil
 }
 
 // GetStored gives one event with its data. Nobody erases or drops it before the

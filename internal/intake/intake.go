@@ -77,7 +77,9 @@ func (in *Intake[T]) bytesOf(r *Request[T]) int {
 	bytes := 0
 	if in.steps.Bytes != nil {
 		for _, item := range r.Items {
-			bytes += in.steps.Bytes(item.Value)
+			if item.Refusal == nil {
+				bytes += in.steps.Bytes(item.Value)
+			}
 		}
 	}
 	return bytes
