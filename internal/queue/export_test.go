@@ -26,3 +26,6 @@ func Statements() map[string]string {
 		"claim by priority": claimByPriority, "claim by age": claimByAge, "settle": settleSQL, "settle in order": settleInOrderSQL,
 	}
 }
+
+// FindLanesSQL is planned anew each time, by what the tables hold.
+const FindLanesSQL = findLanesSQL

@@ -266,6 +266,34 @@ const (
 	foundMost = 1000
 )
 
+// findLanesSQL looks into lanes and into gaps between lanes. Both halves go down the
+// index ready_claim, once for each lane and priority and once for each gap and each
+// lane found in it. Not EXISTS: where one lane has nearly all rows the planner expects
+// to find any lane's at once, reads the table, and finds none of those that are looked
+// for.
+const findLanesSQL = `
+		WITH RECURSIVE gap AS (
+		    SELECT (SELECT min(r.lane) FROM signalstack.ready AS r WHERE r.queue = $1 AND r.lane > g.lo AND r.lane < g.hi) AS lane, g.hi
+		    FROM unnest($7::text[], $8::text[]) AS g (lo, hi)
+		    UNION ALL
+		    SELECT (SELECT min(r.lane) FROM signalstack.ready AS r WHERE r.queue = $1 AND r.lane > gap.lane AND r.lane < gap.hi), gap.hi
+		    FROM gap WHERE gap.lane IS NOT NULL
+		)
+		SELECT k.lane, now() AS now
+		FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[]) AS k (lane, since1, since2, since3, since4)
+		WHERE (SELECT r.job_id FROM signalstack.ready AS r WHERE r.queue = $1 AND r.lane = k.lane AND r.priority = 1 AND r.ready_at >= k.since1
+		       ORDER BY r.ready_at, r.job_id LIMIT 1) IS NOT NULL
+		   OR (SELECT r.job_id FROM signalstack.ready AS r WHERE r.queue = $1 AND r.lane = k.lane AND r.priority = 2 AND r.ready_at >= k.since2
+		       ORDER BY r.ready_at, r.job_id LIMIT 1) IS NOT NULL
+		   OR (SELECT r.job_id FROM signalstack.ready AS r WHERE r.queue = $1 AND r.lane = k.lane AND r.priority = 3 AND r.ready_at >= k.since3
+		       ORDER BY r.ready_at, r.job_id LIMIT 1) IS NOT NULL
+		   OR (SELECT r.job_id FROM signalstack.ready AS r WHERE r.queue = $1 AND r.lane = k.lane AND r.priority = 4 AND r.ready_at >= k.since4
+		       ORDER BY r.ready_at, r.job_id LIMIT 1) IS NOT NULL
+		UNION ALL
+		(SELECT lane, now() FROM gap WHERE lane IS NOT NULL LIMIT $9)
+		UNION ALL
+		SELECT NULL, now()`
+
 // findLanes finds lanes that have jobs although nobody told us: known ones from
 // their positions, some of them in each search, and unknown ones in the gaps
 // between the known, so that the dead rows of a known lane are not walked over.
@@ -283,26 +311,7 @@ func findLanes(ctx context.Context, q pg.Querier, queue string, l *lanes) ([]str
 		Lane *string // nil: none, for the time alone
 		Now  time.Time
 	}
-	// Both halves go down the index ready_claim, once for each lane and priority and
-	// once for each gap and each lane found in it.
-	err := q.SelectContext(ctx, &rows, `
-		WITH RECURSIVE gap AS (
-		    SELECT (SELECT min(r.lane) FROM signalstack.ready AS r WHERE r.queue = $1 AND r.lane > g.lo AND r.lane < g.hi) AS lane, g.hi
-		    FROM unnest($7::text[], $8::text[]) AS g (lo, hi)
-		    UNION ALL
-		    SELECT (SELECT min(r.lane) FROM signalstack.ready AS r WHERE r.queue = $1 AND r.lane > gap.lane AND r.lane < gap.hi), gap.hi
-		    FROM gap WHERE gap.lane IS NOT NULL
-		)
-		SELECT k.lane, now() AS now
-		FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[]) AS k (lane, since1, since2, since3, since4)
-		WHERE EXISTS (SELECT FROM signalstack.ready AS r WHERE r.queue = $1 AND r.lane = k.lane AND r.priority = 1 AND r.ready_at >= k.since1)
-		   OR EXISTS (SELECT FROM signalstack.ready AS r WHERE r.queue = $1 AND r.lane = k.lane AND r.priority = 2 AND r.ready_at >= k.since2)
-		   OR EXISTS (SELECT FROM signalstack.ready AS r WHERE r.queue = $1 AND r.lane = k.lane AND r.priority = 3 AND r.ready_at >= k.since3)
-		   OR EXISTS (SELECT FROM signalstack.ready AS r WHERE r.queue = $1 AND r.lane = k.lane AND r.priority = 4 AND r.ready_at >= k.since4)
-		UNION ALL
-		(SELECT lane, now() FROM gap WHERE lane IS NOT NULL LIMIT $9)
-		UNION ALL
-		SELECT NULL, now()`,
+	err := q.SelectContext(ctx, &rows, findLanesSQL,
 		queue, names, since[0], since[1], since[2], since[3], gapsLo, gapsHi, foundMost)
 	if err != nil {
 		return nil, fmt.Errorf("look for lanes of %s: %w", queue, err)

@@ -95,3 +95,24 @@ func TestASettleFindsTheRowThatAnExtensionMoves(t *testing.T) {
 	require.NoError(t, <-settled)
 	require.Zero(t, count(t, db, "running"))
 }
+
+// Where one lane has nearly all rows, the planner expects to find any lane's at once
+// wherever it looks. The search for the lanes that have none must not read them all.
+func TestSearchForLanesBesideALargeOneReadsNoTable(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	for _, statement := range []string{
+		`INSERT INTO signalstack.ready SELECT signalstack.uuid7(), 'default', 'large', 2, now(), 0, 0 FROM generate_series(1, 20000)`,
+		`VACUUM ANALYZE signalstack.ready`,
+	} {
+		_, err := db.ExecContext(t.Context(), statement)
+		require.NoError(t, err)
+	}
+	at := `ARRAY[now(), now()]`
+	search := strings.NewReplacer("$1", "'default'", "$2::text[]", "ARRAY['quiet', 'shy']", "$3::timestamptz[]", at, "$4::timestamptz[]", at,
+		"$5::timestamptz[]", at, "$6::timestamptz[]", at, "$7::text[]", "ARRAY['', 'large']", "$8::text[]", "ARRAY['large', '~']", "$9", "1000").Replace(queue.FindLanesSQL)
+	var plan []string
+	require.NoError(t, db.SelectContext(t.Context(), &plan, `EXPLAIN (ANALYZE, BUFFERS, COSTS off, TIMING off) `+search))
+	text := strings.Join(plan, "\n")
+	require.NotContains(t, text, "Seq Scan on ready", text)
+}
