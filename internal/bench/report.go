@@ -22,6 +22,8 @@ type report struct {
 	Big          *big          `json:"big,omitempty"`
 	Fair         []fair        `json:"fair,omitempty"`
 	Limits       []limited     `json:"limits,omitempty"`
+	Delivery     *delivery     `json:"delivery,omitempty"`
+	Isolation    []*isolated   `json:"isolation,omitempty"`
 	Idle         *idle         `json:"idle,omitempty"`
 
 	out  io.Writer

@@ -23,6 +23,12 @@ const (
 	maxHeaders = 64 << 10
 	maxShown   = 50 // headers that are put on record
 
+	// maxIdle and maxIdlePerHost bound the connections that are kept for the next request.
+	// Fewer for a host than the slots of a worker would have a busy receiver dialed anew,
+	// with a TLS handshake, for many of its webhooks.
+	maxIdle        = 500
+	maxIdlePerHost = 100
+
 	// bodyTime is how long a response's body may take. Its status has come and decides;
 	// a body that drips would hold a slot for the whole time of the attempt.
 	bodyTime = 5 * time.Second
@@ -51,8 +57,8 @@ func (c *Client) create(cfg *tls.Config) *http.Client {
 			TLSClientConfig:        cfg,
 			ForceAttemptHTTP2:      true,
 			TLSHandshakeTimeout:    dialTimeout,
-			MaxIdleConns:           500,
-			MaxIdleConnsPerHost:    20,
+			MaxIdleConns:           maxIdle,
+			MaxIdleConnsPerHost:    maxIdlePerHost,
 			IdleConnTimeout:        60 * time.Second,
 			MaxResponseHeaderBytes: maxHeaders,
 			DisableCompression:     true, // an answer is kept as it came, and no bomb unpacked

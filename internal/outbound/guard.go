@@ -12,8 +12,10 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"code.dny.dev/ssrf"
+	"golang.org/x/net/idna"
 
 	"github.com/signalstack/signalstack/internal/fault"
 )
@@ -22,6 +24,7 @@ import (
 type Guard struct {
 	addresses *ssrf.Guardian
 	hosts     map[string]bool // allowed by name, whatever they resolve to
+	resolver  *net.Resolver   // nil: that of this machine
 }
 
 // loopback are the networks of this machine itself.
@@ -49,7 +52,7 @@ func NewGuard(allow []string, allowLoopback bool) (*Guard, error) {
 		case strings.Contains(entry, "/"):
 			return nil, fmt.Errorf("allowed network %q: %w", entry, err)
 		default:
-			g.hosts[strings.ToLower(entry)] = true
+			g.hosts[plainHost(entry)] = true
 		}
 	}
 	if allowLoopback {
@@ -82,6 +85,10 @@ func (g *Guard) Check(pointer, raw string) []fault.Detail {
 		return mistake("must be an http or https URL such as https://example.com/hooks")
 	case hasEmptyLabel(u.Hostname()):
 		return mistake("must have a host without empty parts, such as example.com")
+	case plainHost(u.Hostname()) == "":
+		return mistake("must have a host that is a name, such as example.com")
+	case oddAddress(plainHost(u.Hostname())):
+		return mistake("must have a host name, or an address in its usual form, such as 192.0.2.1; %s", howToAllow)
 	case !isPort(u.Port()):
 		return mistake("must have a port from 1 to 65535, or none")
 	case u.User != nil:
@@ -89,13 +96,53 @@ func (g *Guard) Check(pointer, raw string) []fault.Detail {
 	case u.Fragment != "":
 		return mistake("must not have a fragment (#...)")
 	}
-	if addr, err := netip.ParseAddr(u.Hostname()); err == nil && g.addresses.SafeAddr(addr.Unmap().WithZone("")) != nil {
+	host := plainHost(u.Hostname())
+	if addr, err := netip.ParseAddr(host); err == nil && !g.allows(addr) {
 		return mistake("names the private or special address %s; %s", addr, howToAllow)
 	}
-	if host := strings.ToLower(u.Hostname()); (host == "localhost" || strings.HasSuffix(host, ".localhost")) && !g.hosts[host] && g.addresses.SafeAddr(loopback[0].Addr()) != nil {
+	if (host == "localhost" || strings.HasSuffix(host, ".localhost")) && !g.hosts[host] && !g.allows(loopback[0].Addr()) {
 		return mistake("names this machine; %s", howToAllow)
 	}
 	return nil
+}
+
+// allows says whether an address may be dialed. One that stands in another, or for an
+// interface, is judged as what it reaches.
+func (g *Guard) allows(addr netip.Addr) bool {
+	return g.addresses.SafeAddr(addr.Unmap().WithZone("")) == nil
+}
+
+// plainHost is a host as it is looked up: net/http maps other scripts to ASCII, with
+// which full-width digits and dots become an address. The dot at the end, which changes
+// nothing, is left out. It is "" when the host is no name.
+func plainHost(host string) string {
+	if !isASCII(host) {
+		ascii, err := idna.Lookup.ToASCII(host)
+		if err != nil {
+			return ""
+		}
+		host = ascii
+	}
+	return strings.TrimSuffix(strings.ToLower(host), ".")
+}
+
+func isASCII(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r > unicode.MaxASCII })
+}
+
+// oddAddress knows IPv4 addresses in the spellings of inet_aton, such as 127.1,
+// 2130706433, 0177.0.0.1 and 0x7f.1: a host whose last part is a number is one (WHATWG
+// URL, "ends in a number"). Which resolver takes them for what differs, so nobody
+// means well with them.
+func oddAddress(host string) bool {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return false
+	}
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	if digits, hex := strings.CutPrefix(last, "0x"); hex {
+		return strings.Trim(digits, "0123456789abcdef") == ""
+	}
+	return last != "" && strings.Trim(last, "0123456789") == ""
 }
 
 // hasEmptyLabel finds hosts that no resolver takes, such as a..b and .b; one dot at
@@ -118,9 +165,17 @@ const dialTimeout = 5 * time.Second
 
 // dial connects to an address that the guard allows.
 func (g *Guard) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	d := net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
-	if host, _, err := net.SplitHostPort(address); err != nil || !g.hosts[strings.ToLower(host)] {
+	d := net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Resolver: g.resolver}
+	host, port, err := net.SplitHostPort(address)
+	plain := plainHost(host)
+	if err != nil || !g.hosts[plain] {
 		d.ControlContext = g.control
+	}
+	if oddAddress(plain) {
+		return nil, fmt.Errorf("%w: %s is an address in an unusual form; %s", errBlocked, host, howToAllow)
+	}
+	if _, err := netip.ParseAddr(plain); err == nil || plain == "localhost" { // which some resolvers do not know with a dot behind it
+		address = net.JoinHostPort(plain, port)
 	}
 	return d.DialContext(ctx, network, address)
 }
@@ -131,7 +186,7 @@ func (g *Guard) control(_ context.Context, network, address string, _ syscall.Ra
 	if err != nil {
 		return fmt.Errorf("%w: %s %s", errBlocked, network, address)
 	}
-	if err := g.addresses.SafeAddr(at.Addr().Unmap().WithZone("")); err != nil {
+	if !g.allows(at.Addr()) {
 		return fmt.Errorf("%w: %s is private or special; %s", errBlocked, at.Addr(), howToAllow)
 	}
 	return nil

@@ -19,7 +19,8 @@
 //   - A secret is shown once, in the answer that creates it, and sealed at rest.
 //     The values of an endpoint's headers, which may be credentials, are sealed as
 //     well and never shown. During a rotation all secrets that have their time sign.
-//   - An endpoint is read anew for each attempt: a change holds from its answer on.
+//   - An endpoint is read anew for each attempt, if together with others that begin at
+//     that moment: a change holds from its answer on.
 //
 // An endpoint with event_types subscribes to them and needs no rule.
 //

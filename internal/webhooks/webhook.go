@@ -27,7 +27,7 @@ const maxAttempts = 10
 
 // Kind delivers to endpoints.
 func Kind(endpoints *Endpoints, client *outbound.Client) jobs.Kind {
-	d := &deliverer{endpoints: endpoints, client: client}
+	d := &deliverer{endpoints: endpoints, client: client, reader: reader{db: endpoints.DB, box: endpoints.Box}}
 	decode := httpapi.ObjectDecoder[payload]()
 	return jobs.Kind{
 		Name: KindName, Timeout: maxTimeout, MaxAttempts: maxAttempts, Retry: jobs.StandardLadder(),
@@ -65,6 +65,7 @@ func endpointOf(raw json.RawMessage) uuid.NullUUID {
 type deliverer struct {
 	endpoints *Endpoints
 	client    *outbound.Client
+	reader    reader
 	tokens    tokens
 }
 
@@ -101,7 +102,7 @@ func (d *deliverer) run(ctx context.Context, job jobs.Job) (jobs.Result, error) 
 
 // target finds where a job delivers to. Without it there is nothing to try again.
 func (d *deliverer) target(ctx context.Context, job jobs.Job) (target, error) {
-	to, err := get(ctx, d.endpoints.DB, d.endpoints.Box, job.EndpointID.UUID, false)
+	to, err := d.reader.get(ctx, job.EndpointID.UUID)
 	switch f := fault.As(err); {
 	case f != nil && f.Kind == fault.NotFound || err == nil && to.Tenant != job.Tenant:
 		return target{}, jobs.Permanentf("there is no endpoint %s of this tenant (any more)", job.EndpointID.UUID)
