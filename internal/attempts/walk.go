@@ -79,7 +79,8 @@ WITH scanned AS MATERIALIZED (
 )`
 
 // notableText reads $1 attempts by the index attempts_notable, from place ($2, $3) to the
-// id $4.
+// id $4. Their jobs are looked up one by one behind a LIMIT: as a join, the planner would
+// read the whole of a partition that it takes for empty.
 const notableText = `
 WITH scanned AS MATERIALIZED (
     SELECT a.job_id, ` + attemptColumns + ` FROM signalstack.attempts AS a
@@ -100,7 +101,7 @@ var (
 	wayOfTenant   = byJobs(`j.tenant <> 'default' AND j.tenant = $5::text AND (j.tenant, j.id) <= ($5::text, $2::uuid)
           AND (j.tenant, j.id) >= ($5::text, $4::uuid)`)
 	wayOfNotable = notableText + fmt.Sprintf(foundText, `
-      AND EXISTS (SELECT FROM signalstack.jobs AS j WHERE j.id = s.job_id AND `+jobFits+`)`)
+      AND (SELECT true FROM signalstack.jobs AS j WHERE j.id = s.job_id AND `+jobFits+` LIMIT 1)`)
 )
 
 func (f Filter) way() string {
