@@ -10,8 +10,8 @@ import (
 	"github.com/signalstack/signalstack/internal/jobs"
 )
 
-// Attempt is one try at a job that has ended.
-type Attempt struct {
+// Logged is one try at a job that has ended.
+type Logged struct {
 	JobID         uuid.UUID     `db:"job_id" json:"job_id"`
 	Lease         int64         `db:"lease" json:"lease" doc:"Names the attempt of the job: it grows with each one and is never given twice"`
 	Attempt       int           `db:"attempt" json:"attempt" doc:"Number of the attempt, from 1; one that was throttled has the number of the next"`
@@ -45,7 +45,7 @@ type Attempt struct {
 }
 
 // unpack reads the exchange. One that an older binary wrote has its status nowhere else.
-func (a *Attempt) unpack() {
+func (a *Logged) unpack() {
 	var e jobs.Exchange
 	if len(a.Record) == 0 || json.Unmarshal(a.Record, &e) != nil {
 		return
@@ -62,7 +62,7 @@ func (a *Attempt) unpack() {
 
 // says whether the text, in lower case, is in the error, the URL or the body of the
 // response.
-func (a *Attempt) says(text string) bool {
+func (a *Logged) says(text string) bool {
 	return strings.Contains(lower(a.Error), text) ||
 		a.Exchange != nil && (strings.Contains(lower(a.Exchange.URL), text) || strings.Contains(lower(a.Exchange.Body), text))
 }

@@ -99,12 +99,12 @@ func (f *front) ids(t *testing.T, query string, limit int) []uuid.UUID {
 	return found
 }
 
-func (f *front) all(t *testing.T, query string, limit int) []attempts.Attempt {
+func (f *front) all(t *testing.T, query string, limit int) []attempts.Logged {
 	t.Helper()
-	var all []attempts.Attempt
+	var all []attempts.Logged
 	cursor := ""
 	for range 1000 {
-		page := contract.Decode[httpapi.Page[attempts.Attempt]](t, f.get(fmt.Sprintf("?limit=%d&%s%s", limit, query, cursor)), http.StatusOK)
+		page := contract.Decode[httpapi.Page[attempts.Logged]](t, f.get(fmt.Sprintf("?limit=%d&%s%s", limit, query, cursor)), http.StatusOK)
 		require.LessOrEqual(t, len(page.Data), limit)
 		all = append(all, page.Data...)
 		if page.NextCursor == "" {
@@ -161,7 +161,7 @@ func TestAttemptTellsWhatHappenedAndWhatIsNext(t *testing.T) {
 	require.Nil(t, first.Exchange)
 
 	require.Equal(t, exchange(503, "", "down"), f.all(t, "include=exchange", 50)[1].Exchange)
-	one := contract.Decode[attempts.Attempt](t, f.get(fmt.Sprintf("/%s/1", job)), http.StatusOK)
+	one := contract.Decode[attempts.Logged](t, f.get(fmt.Sprintf("/%s/1", job)), http.StatusOK)
 	require.Equal(t, exchange(503, "", "down"), one.Exchange)
 	require.Equal(t, http.StatusNotFound, f.get(fmt.Sprintf("/%s/3", job)).Code)
 	require.Equal(t, http.StatusNotFound, f.get("/"+uuid.NewString()+"/1").Code)
@@ -260,7 +260,7 @@ func TestPagesGoOnWhereTheLastOneEnded(t *testing.T) {
 	rec := f.get("?limit=5&status=500&include=exchange")
 	require.Contains(t, rec.Header().Get("Link"), "include=exchange")
 	require.Contains(t, rec.Header().Get("Link"), "status=500")
-	page := contract.Decode[httpapi.Page[attempts.Attempt]](t, rec, http.StatusOK)
+	page := contract.Decode[httpapi.Page[attempts.Logged]](t, rec, http.StatusOK)
 	require.Equal(t, http.StatusBadRequest, f.get("?limit=5&status=501&cursor="+page.NextCursor).Code, "a cursor of another list")
 }
 
@@ -272,7 +272,7 @@ func TestFilterThatFitsNothingIsBounded(t *testing.T) {
 	f.fill(t, 20_000)
 	pages, cursor := 0, ""
 	for {
-		page := contract.Decode[httpapi.Page[attempts.Attempt]](t, f.get("?text=nowhere"+cursor), http.StatusOK)
+		page := contract.Decode[httpapi.Page[attempts.Logged]](t, f.get("?text=nowhere"+cursor), http.StatusOK)
 		pages++
 		require.Empty(t, page.Data)
 		if page.NextCursor == "" {

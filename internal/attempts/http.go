@@ -92,7 +92,7 @@ func idOf(text string) uuid.NullUUID {
 	return uuid.NullUUID{UUID: id, Valid: err == nil}
 }
 
-func (a *API) list(ctx context.Context, in *listIn) (*httpapi.PageOut[Attempt], error) {
+func (a *API) list(ctx context.Context, in *listIn) (*httpapi.PageOut[Logged], error) {
 	l, f := in.list(), in.filter()
 	key, err := l.Key(in.Cursor)
 	if err != nil {
@@ -141,7 +141,7 @@ type getIn struct {
 	Lease int64  `path:"lease" minimum:"1" doc:"As in the list, and with the attempts of GET /jobs/{id}"`
 }
 
-type getOut struct{ Body Attempt }
+type getOut struct{ Body Logged }
 
 func (a *API) get(ctx context.Context, in *getIn) (*getOut, error) {
 	id, err := httpapi.ParseID(in.JobID)

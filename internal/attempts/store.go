@@ -27,7 +27,7 @@ const (
 
 // page is a part of the log.
 type page struct {
-	attempts []Attempt
+	attempts []Logged
 	last     place
 	end      bool
 }
@@ -70,13 +70,13 @@ func list(ctx context.Context, db *pg.DB, f Filter, from place, limit int) (page
 }
 
 // get gives one attempt.
-func get(ctx context.Context, db *pg.DB, job uuid.UUID, lease int64) (Attempt, error) {
+func get(ctx context.Context, db *pg.DB, job uuid.UUID, lease int64) (Logged, error) {
 	found, err := read(ctx, db, []place{{job, lease}})
 	if err != nil {
-		return Attempt{}, err
+		return Logged{}, err
 	}
 	if len(found) == 0 {
-		return Attempt{}, fault.Missing("attempt", fmt.Sprintf("%s/%d", job, lease))
+		return Logged{}, fault.Missing("attempt", fmt.Sprintf("%s/%d", job, lease))
 	}
 	return found[0], nil
 }
@@ -101,7 +101,7 @@ LEFT JOIN LATERAL (
 ) AS n ON true
 ORDER BY k.place`
 
-func read(ctx context.Context, q pg.Querier, keys []place) ([]Attempt, error) {
+func read(ctx context.Context, q pg.Querier, keys []place) ([]Logged, error) {
 	if len(keys) == 0 {
 		return nil, nil
 	}
@@ -109,7 +109,7 @@ func read(ctx context.Context, q pg.Querier, keys []place) ([]Attempt, error) {
 	for i, k := range keys {
 		ids[i], leases[i] = k.job.String(), k.lease
 	}
-	var all []Attempt
+	var all []Logged
 	if err := q.SelectContext(ctx, &all, readText, ids, leases); err != nil {
 		return nil, fmt.Errorf("read attempts: %w", err)
 	}
