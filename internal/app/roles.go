@@ -120,7 +120,7 @@ func ignoreClosed(err error) error {
 const poll = 2 * time.Second
 
 // bulkPoll is how often a worker looks for operations in the background, which are few.
-const bulkPoll = time.Second
+const bulkPoll = 3 * time.Second
 
 // keepBulk is how long they are shown after their end.
 const keepBulk = 30 * 24 * time.Hour

@@ -36,7 +36,7 @@ func (g guard) check(x *acceptance) {
 		x.refusal = f
 		return
 	}
-	verdict, checked := g.types.Check(x.event.Tenant, x.event.Type, x.data)
+	verdict, checked := g.types.Check(x.event.Tenant, x.event.Type, x.view)
 	switch {
 	case !checked || len(verdict.Mistakes) == 0:
 	case verdict.Mode == eventtypes.Reject:

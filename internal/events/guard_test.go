@@ -201,3 +201,17 @@ func TestCompiledSchemasAreKeptFromSetToSet(t *testing.T) {
 	_, checked = third.Check("default", "order", nil)
 	require.False(t, checked)
 }
+
+func TestSchemaSeesOtherTextAsAString(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	h, reg := serve(t, db), registry(t, db)
+	set(t, reg, http.MethodPost, "/event-types", `{"type":"note","mode":"reject","schema":{"type":"string","maxLength":5}}`)
+	send := func(text string) int {
+		rec := contract.Send(h, http.MethodPost, "/events", text, "Content-Type", "text/plain",
+			"ce-id", text, "ce-source", "/notes", "ce-type", "note", "ce-specversion", "1.0")
+		return rec.Code
+	}
+	require.Equal(t, http.StatusCreated, send("short"))
+	require.Equal(t, http.StatusUnprocessableEntity, send("too long"))
+}

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/signalstack/signalstack/internal/expression"
+	"github.com/signalstack/signalstack/internal/pattern"
 )
 
 func TestConditionsHoldOrDoNot(t *testing.T) {
@@ -82,4 +83,23 @@ func BenchmarkCondition(b *testing.B) {
 			b.Fatal(holds, err)
 		}
 	}
+}
+
+func TestAttributesOfACloudEventAreSeen(t *testing.T) {
+	t.Parallel()
+	e := func() *expression.Event {
+		return expression.NewEvent(pattern.Envelope{
+			ID: "1", Type: "a", DataSchema: "https://example.com/s", ContentType: "application/json", Extensions: []byte(`{"traceparent":"00-1","n":7}`),
+		}, nil)
+	}
+	c, err := expression.CompileCondition(`event.extensions.traceparent == "00-1" && event.extensions.n == 7 && event.dataschema.startsWith("https:") && event.datacontenttype.endsWith("json")`)
+	require.NoError(t, err)
+	holds, err := c.Holds(e())
+	require.NoError(t, err)
+	require.True(t, holds)
+	tr, err := expression.CompileTransform(`.extensions.n`)
+	require.NoError(t, err)
+	got, err := tr.Apply(e())
+	require.NoError(t, err)
+	require.Equal(t, "7", string(got))
 }

@@ -3,7 +3,8 @@
 // (<$.data.name>, as the input transformers of EventBridge Pipes have them). It
 // knows no database and no HTTP.
 //
-// All three see one object: id, tenant, type, source, subject, time and data, as
+// All three see one object: id, tenant, type, source, subject, time and data, and of
+// a CloudEvent datacontenttype, dataschema and extensions, as
 // patterns see it; a field that the event does not have is absent. It is decoded
 // once for an event, and only when somebody looks.
 //

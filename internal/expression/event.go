@@ -45,26 +45,32 @@ func (e *Event) root() (map[string]any, error) {
 	root := map[string]any{}
 	for name, value := range map[string]string{
 		"id": e.env.ID, "tenant": e.env.Tenant, "type": e.env.Type, "source": e.env.Source, "subject": e.env.Subject, "time": e.env.Time,
+		"datacontenttype": e.env.ContentType, "dataschema": e.env.DataSchema,
 	} {
 		if value != "" {
 			root[name] = value
 		}
 	}
-	if len(e.data) > 0 {
-		decoder := json.NewDecoder(bytes.NewReader(e.data))
-		decoder.UseNumber()
-		var data any
-		if e.err = decoder.Decode(&data); e.err == nil && hasLongNumber(data) {
-			e.err = fmt.Errorf("holds a number of more than %d digits", maxNumber)
+	for name, raw := range map[string][]byte{"data": e.data, "extensions": e.env.Extensions} {
+		if len(raw) == 0 {
+			continue
 		}
-		if e.err != nil {
-			e.err = fmt.Errorf("the event's data %w", e.err)
+		if root[name], e.err = decode(raw); e.err != nil {
+			e.err = fmt.Errorf("the event's %s %w", name, e.err)
 			return nil, e.err
 		}
-		root["data"] = data
 	}
 	e.decoded = root
 	return root, nil
+}
+
+func decode(raw []byte) (value any, err error) {
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.UseNumber()
+	if err = decoder.Decode(&value); err == nil && hasLongNumber(value) {
+		err = fmt.Errorf("holds a number of more than %d digits", maxNumber)
+	}
+	return value, err
 }
 
 func hasLongNumber(v any) bool {

@@ -24,10 +24,13 @@ type path struct {
 	optional bool   // a value that is not there is null, or an empty text
 }
 
-// fields are those of an event.
-var fields = map[string]bool{"id": true, "tenant": true, "type": true, "source": true, "subject": true, "time": true, "data": true}
+// fields are those of an event; the last three are of CloudEvents.
+var fields = map[string]bool{
+	"id": true, "tenant": true, "type": true, "source": true, "subject": true, "time": true, "data": true,
+	"datacontenttype": true, "dataschema": true, "extensions": true,
+}
 
-const fieldList = "id, tenant, type, source, subject, time and data"
+const fieldList = "id, tenant, type, source, subject, time, data, datacontenttype, dataschema and extensions"
 
 // parsePlaceholder reads the placeholder that a text begins with and gives the rest.
 func parsePlaceholder(text string) (path, string, error) {

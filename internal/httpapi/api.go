@@ -116,7 +116,7 @@ type JSONBody struct {
 func (b *JSONBody) body() *JSONBody { return b }
 
 // RegisterBody adds an operation whose body is JSON. The input embeds JSONBody; parse
-// makes the value from the bytes and documents it: One, OneLoose or OneOrMany. The
+// makes the value from the bytes and documents it: One, OneLoose, OptionalLoose or OneOrMany. The
 // bytes given to it stay valid after the handler returns.
 func RegisterBody[I, O, B any](
 	a *API, op Operation, parse Parser[B], handle func(context.Context, *I, B) (*O, error),
@@ -124,7 +124,9 @@ func RegisterBody[I, O, B any](
 	register(a, op, func(_ context.Context, raw []byte) (B, error) {
 		return parse.decode(a.huma.OpenAPI().Components.Schemas, raw)
 	}, handle)
-	a.requestBody(op).Content["application/json"].Schema = parse.schema(a.huma.OpenAPI().Components.Schemas)
+	documented := a.requestBody(op)
+	documented.Content["application/json"].Schema = parse.schema(a.huma.OpenAPI().Components.Schemas)
+	documented.Required = !parse.optional
 }
 
 // register adds an operation whose body is read by read.

@@ -24,8 +24,9 @@ type Validator interface{ Validate() []fault.Detail }
 
 // Parser makes a B of a body's bytes and documents it.
 type Parser[B any] struct {
-	decode func(huma.Registry, []byte) (B, error)
-	schema func(huma.Registry) *huma.Schema
+	decode   func(huma.Registry, []byte) (B, error)
+	schema   func(huma.Registry) *huma.Schema
+	optional bool // a request may have no body
 }
 
 // One parses a body that is one T.
@@ -43,6 +44,20 @@ func One[T any]() Parser[T] {
 // handler adds those that only it can see, and refuses all of them together.
 func OneLoose[T any]() Parser[Item[T]] {
 	return Parser[Item[T]]{decode: decodeOne[T], schema: SchemaOf[T]}
+}
+
+// OptionalLoose is OneLoose for a T of which every field may be absent: no body at all
+// is an object without fields.
+func OptionalLoose[T any]() Parser[Item[T]] {
+	return Parser[Item[T]]{
+		decode: func(r huma.Registry, raw []byte) (Item[T], error) {
+			if len(bytes.TrimSpace(raw)) == 0 {
+				raw = []byte("{}")
+			}
+			return decodeOne[T](r, raw)
+		},
+		schema: SchemaOf[T], optional: true,
+	}
 }
 
 func decodeOne[T any](r huma.Registry, raw []byte) (Item[T], error) {

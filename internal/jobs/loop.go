@@ -237,7 +237,7 @@ func (q *queueLoop) claim(ctx context.Context, limit int) ([]queue.Claimed, erro
 		r.log.InfoContext(ctx, "released jobs whose claim was not answered", "jobs", n)
 	}
 	q.inform()
-	q.claimer.Share(queue.Slots{Spare: q.spare(), Busy: q.busy(), Room: q.room})
+	q.claimer.Share(queue.Slots{Spare: q.slots / sparePart, Busy: q.busy(), Room: q.room})
 	asked := time.Now()
 	jobs, err := q.claimer.Claim(steady, limit)
 	if err != nil {

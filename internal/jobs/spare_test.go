@@ -40,7 +40,7 @@ func TestALaneThatIsNewHereFindsASpareSlot(t *testing.T) {
 		require.NoError(t, b.db.GetContext(t.Context(), &n, `SELECT count(*) FROM signalstack.running WHERE lane = 'noisy'`))
 		return n
 	}
-	require.Eventually(t, func() bool { return running() == slots-spare }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return running() == slots-spare }, 30*time.Second, 10*time.Millisecond)
 
 	b.await(t, b.add(t, of("quiet")), queue.Succeeded)
 

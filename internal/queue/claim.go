@@ -202,6 +202,15 @@ func (c *Claimer) SetControls(controls, everywhere map[string]Control) {
 // Share says how the places of the next claims are given out.
 func (c *Claimer) Share(s Slots) { c.slots = s }
 
+// share is how places are given out now: a lane that is alone leaves none.
+func (c *Claimer) share() Slots {
+	s := c.slots
+	if c.Lanes() < 2 {
+		s.Spare = 0
+	}
+	return s
+}
+
 // Lanes is how many lanes of the queue are known: those that had jobs in the last
 // minutes, or have a weight or a limit.
 func (c *Claimer) Lanes() int { return len(c.lanes.byName) }
@@ -213,7 +222,7 @@ func (c *Claimer) Claim(ctx context.Context, limit int) ([]Claimed, error) {
 	if err := c.look(ctx, limit); err != nil {
 		return nil, err
 	}
-	picks := c.lanes.pick(limit, c.slots)
+	picks := c.lanes.pick(limit, c.share())
 	if len(picks) == 0 || c.controls[wholeQueue].Paused {
 		return nil, nil
 	}
@@ -310,7 +319,7 @@ func (j *Claimed) scan(rows *sql.Rows) error {
 // look finds lanes that have jobs without our having heard of it.
 func (c *Claimer) look(ctx context.Context, limit int) error {
 	full := time.Since(c.lastFull) >= max(c.FullPass, 50*c.fullTook) || c.FullPass == 0
-	if !full && limit > c.slots.Spare && c.lanes.next(time.Now()) == 0 {
+	if !full && limit > c.share().Spare && c.lanes.next(time.Now()) == 0 {
 		return nil // there is enough to do
 	}
 	if full {

@@ -42,7 +42,7 @@ type pick struct {
 
 // Slots say how a worker wants its places given out.
 type Slots struct {
-	Spare int             // places for lanes that are not busy
+	Spare int             // places for lanes that are not busy, where there are several
 	Busy  map[string]bool // lanes of which something runs there
 	// Room gives how many more jobs of a lane the worker takes; nil: any number. Of a
 	// lane without room the claimer must Hear when it has some again.
@@ -134,8 +134,9 @@ func (l *lanes) unblock() {
 }
 
 // pick chooses the lanes of a claim in turn and shares the limit among them by
-// weight. Every lane gets one job at least, while the limit lasts; lanes that are
-// busy leave the spare part of it to others. A lane that may have no more slots of
+// weight. Every lane gets one job at least, while the limit lasts. The spare part of it
+// is for the first job of lanes that are not busy: were it open to all that such a lane
+// has, one that comes in a burst would take every place at once. A lane that may have no more slots of
 // the worker leaves the ring until one of its jobs ends there.
 func (l *lanes) pick(limit int, slots Slots) []*pick {
 	var picks []*pick
@@ -162,12 +163,14 @@ func (l *lanes) pick(limit int, slots Slots) []*pick {
 		}
 		l.turn(nil)
 	}
-	shared := max(0, limit-slots.Spare)
+	spare := min(limit, slots.Spare)
+	shared := limit - spare
 	for _, p := range picks {
-		p.take = min(p.take, max(1, (limit*p.lane.weight+weights-1)/weights))
-		if slots.Busy[p.lane.name] {
-			p.take = min(p.take, shared)
-			shared -= p.take
+		share := min(p.take, max(1, (limit*p.lane.weight+weights-1)/weights))
+		p.take = min(share, shared)
+		shared -= p.take
+		if p.take == 0 && spare > 0 && !slots.Busy[p.lane.name] {
+			p.take, spare = 1, spare-1
 		}
 	}
 	return picks

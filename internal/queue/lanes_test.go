@@ -255,3 +255,21 @@ func TestRateLimitsHoldAcrossWorkers(t *testing.T) {
 	limit(t, db, queue.Control{Lane: "limited", Rate: number(1), PeriodMS: number(int64(60_000)), Burst: number(3)}, three)
 	require.Len(t, claim(t, three, 10), 2, "two minutes later")
 }
+
+func TestALaneThatComesInABurstLeavesTheSparePlaces(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	enqueue(t, db, of("quiet", 1)...)
+	c := lazy(db)
+	c.Share(queue.Slots{Spare: 3})
+	require.Len(t, claim(t, c, 20), 1)
+	enqueue(t, db, of("noisy", 50)...)
+	c.Forget()
+	require.Equal(t, map[string]int{"noisy": 17}, tenants(claim(t, c, 20)), "also when nothing of it ran before")
+	c.Share(queue.Slots{Spare: 3, Busy: map[string]bool{"noisy": true}})
+	require.Empty(t, claim(t, c, 3))
+	enqueue(t, db, of("new", 5)...)
+	enqueue(t, db, of("newer", 5)...)
+	c.Forget()
+	require.Equal(t, map[string]int{"new": 1, "newer": 1}, tenants(claim(t, c, 3)), "one for each lane of which nothing runs")
+}

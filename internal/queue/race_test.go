@@ -226,7 +226,7 @@ func TestDeadlocksAreRunAgain(t *testing.T) {
 	done.Wait()
 	require.NoError(t, errs[0])
 	require.NoError(t, errs[1])
-	require.Equal(t, 3, tries[0]+tries[1], "one was run again")
+	require.GreaterOrEqual(t, tries[0]+tries[1], 3, "one was run again")
 	require.Equal(t, 2, count(t, db, "ready"), "the next of each key")
 	checkInvariants(t, db)
 }

@@ -20,7 +20,7 @@ func (a *API) Routes(api *httpapi.API) {
 	httpapi.RegisterBody(api, httpapi.Operation{
 		OperationID: "replay-event", Method: http.MethodPost, Path: "/events/{id}/replay", DefaultStatus: http.StatusCreated, Tags: []string{"replays"},
 		Summary: "Route one event again", Description: "The answer comes when its new jobs are durable. With dry_run they are only counted, and the answer is 200.",
-	}, httpapi.OneLoose[NewEventReplay](), a.replayEvent)
+	}, httpapi.OptionalLoose[NewEventReplay](), a.replayEvent)
 	httpapi.RegisterBody(api, httpapi.Operation{
 		OperationID: "create-replay", Method: http.MethodPost, Path: "/replays", DefaultStatus: http.StatusAccepted, Tags: []string{"replays"},
 		Summary: "Route all events of a filter again, in the background",

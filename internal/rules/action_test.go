@@ -157,3 +157,10 @@ func BenchmarkJobs(b *testing.B) {
 		})
 	}
 }
+
+func TestPlaceholdersAreShownAsTheyWereWritten(t *testing.T) {
+	t.Parallel()
+	h := serve(t, pgtest.New(t))
+	made := create(t, h, `{"name":"one","pattern":{"type":["a"]},"actions":[{"kind":"test","payload":{"n":"<$.data.n?> & more"}}]}`)
+	require.Contains(t, contract.Send(h, http.MethodGet, "/rules/"+made.ID.String(), "").Body.String(), `"<$.data.n?> & more"`)
+}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -39,17 +40,29 @@ func (r row) rule() (Rule, error) {
 	return rule, nil
 }
 
+// writeActions gives the JSON of actions, with the < and > of placeholders as they were
+// written.
+func writeActions(actions []Action) (string, error) {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(actions); err != nil {
+		return "", fmt.Errorf("write actions: %w", err)
+	}
+	return strings.TrimSpace(b.String()), nil
+}
+
 func insert(ctx context.Context, q pg.Querier, n NewRule, tenant string) (Rule, error) {
-	actions, err := json.Marshal(n.Actions)
+	actions, err := writeActions(n.Actions)
 	if err != nil {
-		return Rule{}, fmt.Errorf("write actions: %w", err)
+		return Rule{}, err
 	}
 	enabled := n.Enabled == nil || *n.Enabled
 	var r row
 	err = q.GetContext(ctx, &r, `
 		INSERT INTO signalstack.rules (id, tenant, name, pattern, actions, enabled, created_at, updated_at)
 		VALUES ($1, $2, $3, $4, $5, $6, now(), now())
-		RETURNING `+columns, uuid.Must(uuid.NewV7()), tenant, n.Name, string(n.Pattern), string(actions), enabled)
+		RETURNING `+columns, uuid.Must(uuid.NewV7()), tenant, n.Name, string(n.Pattern), actions, enabled)
 	if err != nil {
 		return Rule{}, fmt.Errorf("insert rule: %w", err)
 	}
@@ -57,16 +70,16 @@ func insert(ctx context.Context, q pg.Querier, n NewRule, tenant string) (Rule, 
 }
 
 func update(ctx context.Context, q pg.Querier, rule Rule) (Rule, error) {
-	actions, err := json.Marshal(rule.Actions)
+	actions, err := writeActions(rule.Actions)
 	if err != nil {
-		return Rule{}, fmt.Errorf("write actions: %w", err)
+		return Rule{}, err
 	}
 	var r row
 	err = q.GetContext(ctx, &r, `
 		UPDATE signalstack.rules
 		SET name = $2, pattern = $3, actions = $4, enabled = $5, updated_at = now()
 		WHERE id = $1
-		RETURNING `+columns, rule.ID, rule.Name, string(rule.Pattern), string(actions), rule.Enabled)
+		RETURNING `+columns, rule.ID, rule.Name, string(rule.Pattern), actions, rule.Enabled)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Rule{}, fault.Missing("rule", rule.ID.String())
 	}

@@ -48,7 +48,7 @@ func (e *Endpoints) Routes(api *httpapi.API) {
 	httpapi.RegisterBody(api, httpapi.Operation{
 		OperationID: "rotate-endpoint-secret", Method: http.MethodPost, Path: "/endpoints/{id}/secret/rotate", DefaultStatus: http.StatusOK, Tags: []string{"endpoints"},
 		Summary: "Replace the secret of an endpoint", Description: "For the time of the overlap both secrets sign, so that the receiver can change over. The answer has the new secret, this once.",
-	}, httpapi.OneLoose[rotation](), e.rotate)
+	}, httpapi.OptionalLoose[rotation](), e.rotate)
 	httpapi.Register(api, httpapi.Operation{
 		OperationID: "enable-endpoint", Method: http.MethodPost, Path: "/endpoints/{id}/enable", DefaultStatus: http.StatusOK, Tags: []string{"endpoints"},
 		Summary: "Enable an endpoint", Description: "What was known of its failures is forgotten, and what waits for it goes on at once.",

@@ -81,6 +81,8 @@ func TestKeyPairSignsForItsPublicHalf(t *testing.T) {
 	require.NoError(t, b.attempt(t, made.ID))
 	require.Regexp(t, `^v1,\S+ v1a,\S+$`, (*got)[2].header.Get("webhook-signature"))
 
+	require.Equal(t, http.StatusOK, b.send(http.MethodPost, "/endpoints/"+given.ID.String()+"/secret/rotate", "").Code, "nothing need be said")
+
 	wrong := append(bytes.Clone(seed), bytes.Repeat([]byte{9}, 32)...) // a public half of another key
 	for _, bad := range []string{
 		`"secret":"whsk_` + base64.StdEncoding.EncodeToString(wrong) + `"`, `"secret":"whsk_AAAA"`, `"secret":"whsec_` + base64.StdEncoding.EncodeToString(seed) + `","signature_scheme":"v1a"`,
