@@ -192,5 +192,6 @@ func (a *App) retention() *queue.Retention {
 	}
 	return &queue.Retention{
 		DB: a.db, Log: a.log, Keep: queue.Periods{Succeeded: cfg.RetentionSucceeded, Failed: cfg.RetentionFailed}, Queues: queues, Events: cfg.RetentionEvents,
+		Exchanges: cfg.RetentionExchanges,
 	}
 }

@@ -2,6 +2,7 @@ package app
 
 import (
 	"github.com/signalstack/signalstack/internal/analytics"
+	"github.com/signalstack/signalstack/internal/attempts"
 	"github.com/signalstack/signalstack/internal/events"
 	"github.com/signalstack/signalstack/internal/eventtypes"
 	"github.com/signalstack/signalstack/internal/httpapi"
@@ -19,6 +20,7 @@ func (a *App) routes(api *httpapi.API, acceptor *events.Acceptor, operators *job
 	(&events.API{DB: a.db, Kinds: a.kinds}).Routes(api) // GET /events, GET /events/{id}, POST /rules/test
 	a.eraser().Routes(api)                              // POST /events/{id}/erase, POST /events/erase, /erasures
 	operators.Routes(api)                               // POST GET /jobs, GET /jobs/{id}
+	(&attempts.API{DB: a.db}).Routes(api)               // GET /attempts, GET /attempts/{job_id}/{lease}
 	(&queues.API{DB: a.db}).Routes(api)                 // /queues, /limits
 	a.replays().Routes(api)                             // /replays, POST /events/{id}/replay
 	(&rules.API{DB: a.db, Kinds: a.kinds}).Routes(api)  // /rules

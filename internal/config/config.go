@@ -32,6 +32,7 @@ type Config struct {
 	RetentionSucceeded time.Duration `env:"SIGNALSTACK_RETENTION_SUCCEEDED" envDefault:"168h" cmd:"work all" help:"how long succeeded jobs are kept; 0 for ever"`
 	RetentionFailed    time.Duration `env:"SIGNALSTACK_RETENTION_FAILED" envDefault:"720h" cmd:"work all" help:"how long failed and canceled jobs are kept; 0 for ever"`
 	RetentionEvents    time.Duration `env:"SIGNALSTACK_RETENTION_EVENTS" envDefault:"720h" cmd:"work all" help:"how long events are kept at least, unless their type has a period of its own; 0 for ever"`
+	RetentionExchanges time.Duration `env:"SIGNALSTACK_RETENTION_EXCHANGES" envDefault:"168h" cmd:"work all" help:"how long requests and responses of attempts are kept, at most as long as their job; 0 as long as it"`
 	DisableAfter       time.Duration `env:"SIGNALSTACK_DISABLE_AFTER" envDefault:"120h" cmd:"work all" help:"how long an endpoint may fail without one success before it is disabled; 0 for never"`
 	RetentionQueues    Retentions    `env:"SIGNALSTACK_RETENTION_QUEUES" cmd:"work all" help:"queues whose jobs are kept for a time of their own, succeeded/failed, as in bulk=24h/72h"`
 	AllowNetworks      List          `env:"SIGNALSTACK_ALLOW_NETWORKS" cmd:"serve work all" help:"CIDRs and hosts that jobs may reach although they are private"`
@@ -215,7 +216,7 @@ func (c *Config) check(unread map[string]bool) []error {
 	}
 	for name, period := range map[string]time.Duration{
 		"SIGNALSTACK_RETENTION_SUCCEEDED": c.RetentionSucceeded, "SIGNALSTACK_RETENTION_FAILED": c.RetentionFailed,
-		"SIGNALSTACK_RETENTION_EVENTS": c.RetentionEvents,
+		"SIGNALSTACK_RETENTION_EVENTS": c.RetentionEvents, "SIGNALSTACK_RETENTION_EXCHANGES": c.RetentionExchanges,
 	} {
 		if !retainable(period) {
 			wrong(name, "must be 0, for ever, or at least 1h")

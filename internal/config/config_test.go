@@ -27,7 +27,8 @@ func TestDefaultsAreUsable(t *testing.T) {
 	require.Equal(t, config.Config{
 		DatabaseConns: 20, MaxBody: 1 << 20, IdempotencyTTL: 24 * time.Hour, Queues: config.Queues{"default": 50, "email": 10},
 		Concurrency: 50, Lease: 10 * time.Second, ShutdownGrace: 25 * time.Second, LogFormat: "auto", LogLevel: slog.LevelInfo,
-		RetentionSucceeded: 7 * 24 * time.Hour, RetentionFailed: 30 * 24 * time.Hour, RetentionEvents: 30 * 24 * time.Hour, DisableAfter: 5 * 24 * time.Hour,
+		RetentionSucceeded: 7 * 24 * time.Hour, RetentionFailed: 30 * 24 * time.Hour, RetentionEvents: 30 * 24 * time.Hour,
+		RetentionExchanges: 7 * 24 * time.Hour, DisableAfter: 5 * 24 * time.Hour,
 	}, load(t))
 }
 
@@ -38,7 +39,8 @@ func TestEverySettingIsRead(t *testing.T) {
 		DatabaseURL: "postgres://h/d", DirectURL: "postgres://h2/d", DatabaseConns: 7, Addr: ":1", MaxBody: 512 << 10, IdempotencyTTL: time.Hour,
 		Queues: config.Queues{"a": 1, "b": 9}, Concurrency: 9, Lease: time.Minute, ShutdownGrace: 0, AllowNetworks: config.List{"10.0.0.0/8", "host.test"},
 		SMTPURL: "smtps://u:p@h", MailFrom: "a@example.com", SecretKey: key, DataDir: "/d", Ephemeral: true, PGBin: "/b", DownloadPostgres: true,
-		PostgresMirror: "https://m", LogFormat: "json", LogLevel: slog.LevelWarn, RetentionSucceeded: time.Hour, RetentionEvents: 2 * time.Hour, DisableAfter: 48 * time.Hour,
+		PostgresMirror: "https://m", LogFormat: "json", LogLevel: slog.LevelWarn, RetentionSucceeded: time.Hour, RetentionEvents: 2 * time.Hour,
+		RetentionExchanges: 3 * time.Hour, DisableAfter: 48 * time.Hour,
 		RetentionQueues: config.Retentions{"a": {Succeeded: 24 * time.Hour, Failed: 72 * time.Hour}, "b": {Failed: time.Hour}},
 	}, load(t,
 		"DATABASE_URL=postgres://h/d", "SIGNALSTACK_DIRECT_DATABASE_URL=postgres://h2/d", "SIGNALSTACK_DATABASE_CONNS=7", "SIGNALSTACK_ADDR=:1",
@@ -46,7 +48,7 @@ func TestEverySettingIsRead(t *testing.T) {
 		"SIGNALSTACK_SHUTDOWN_GRACE=0s", "SIGNALSTACK_ALLOW_NETWORKS=10.0.0.0/8, host.test", "SIGNALSTACK_SMTP_URL=smtps://u:p@h",
 		"SIGNALSTACK_MAIL_FROM=a@example.com", "SIGNALSTACK_SECRET_KEY="+key, "SIGNALSTACK_DATA_DIR=/d", "SIGNALSTACK_EPHEMERAL=true",
 		"SIGNALSTACK_PG_BIN=/b", "SIGNALSTACK_DOWNLOAD_POSTGRES=true", "SIGNALSTACK_POSTGRES_MIRROR=https://m", "SIGNALSTACK_LOG_FORMAT=json",
-		"SIGNALSTACK_LOG_LEVEL=warn", "SIGNALSTACK_RETENTION_SUCCEEDED=1h", "SIGNALSTACK_RETENTION_FAILED=0", "SIGNALSTACK_RETENTION_EVENTS=2h",
+		"SIGNALSTACK_LOG_LEVEL=warn", "SIGNALSTACK_RETENTION_SUCCEEDED=1h", "SIGNALSTACK_RETENTION_FAILED=0", "SIGNALSTACK_RETENTION_EVENTS=2h", "SIGNALSTACK_RETENTION_EXCHANGES=3h",
 		"SIGNALSTACK_RETENTION_QUEUES=a=24h/72h, b=0/1h", "SIGNALSTACK_DISABLE_AFTER=48h",
 	))
 }
@@ -96,6 +98,7 @@ func TestEveryBadValueIsNamedAtOnce(t *testing.T) {
 		"SIGNALSTACK_RETENTION_SUCCEEDED": "59m",
 		"SIGNALSTACK_RETENTION_FAILED":    "-1h",
 		"SIGNALSTACK_RETENTION_EVENTS":    "a week",
+		"SIGNALSTACK_RETENTION_EXCHANGES": "30m",
 		"SIGNALSTACK_RETENTION_QUEUES":    "bulk=24h",
 	}
 	var environ []string

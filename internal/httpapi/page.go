@@ -25,15 +25,23 @@ type PageOut[T any] struct {
 // NewPage cuts rows to limit, one row more than limit having been asked for, and
 // makes the cursor and the link of the next page from the last row's key.
 func NewPage[T any](rows []T, limit int, list List, key func(T) string) *PageOut[T] {
+	if len(rows) <= limit {
+		return NewPart(rows, limit, list, "")
+	}
+	return NewPart(rows[:limit], limit, list, key(rows[limit-1]))
+}
+
+// NewPart is a page of a list that looks at a bounded number of rows, so that it may
+// end before it has limit of them: next is the key to go on after, "" at the end.
+func NewPart[T any](rows []T, limit int, list List, next string) *PageOut[T] {
 	out := &PageOut[T]{Body: Page[T]{Data: rows}}
 	if rows == nil {
 		out.Body.Data = []T{}
 	}
-	if len(rows) <= limit {
+	if next == "" {
 		return out
 	}
-	out.Body.Data = rows[:limit]
-	out.Body.NextCursor = list.cursor(key(rows[limit-1]))
+	out.Body.NextCursor = list.cursor(next)
 	q := url.Values{}
 	for name, value := range list.Filters {
 		if value != "" {

@@ -240,7 +240,7 @@ func (s *settlement) setExchange(e *Exchange) {
 		return
 	}
 	if b, err := json.Marshal(e); err == nil {
-		s.Exchange = b
+		s.Exchange, s.Status, s.ErrorClass = b, e.Status, e.ErrorClass
 	}
 }
 

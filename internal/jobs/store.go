@@ -56,6 +56,7 @@ type Detailed struct {
 
 // Attempt is one try at a job.
 type Attempt struct {
+	Lease      int64        `db:"lease" json:"lease" doc:"Names the attempt in GET /attempts/{job_id}/{lease}; unlike the number of the attempt it is never given twice"`
 	Attempt    int          `db:"attempt" json:"attempt"`
 	State      string       `db:"state" json:"state" doc:"The state it left the job in; running while it lasts"`
 	Outcome    string       `db:"outcome" json:"outcome,omitempty" enum:"succeeded,error,permanent,timeout,panic,crashed,canceled,throttled" doc:"Absent while it lasts"`
@@ -237,7 +238,7 @@ func Get(ctx context.Context, q pg.Querier, id uuid.UUID) (Detailed, error) {
 	// The running attempt stands last; it has no row in attempts yet. A job that was
 	// canceled while it waited has a row there that was no attempt.
 	err = q.SelectContext(ctx, &d.Attempts, `
-		SELECT attempt, state, outcome, error, worker, started_at, finished_at, duration_ms, exchange, result
+		SELECT lease, attempt, state, outcome, error, worker, started_at, finished_at, duration_ms, exchange, result
 		FROM (
 		    SELECT lease, attempt, state, outcome, error, worker, started_at, finished_at, duration_ms, exchange, result
 		    FROM signalstack.attempts WHERE job_id = $1 AND worker IS NOT NULL

@@ -103,14 +103,14 @@ var ErrBodyTooLarge = errors.New("the response is too large")
 // Do sends a request once. The exchange is for the attempt's record and there also
 // when the request failed; a nil error says only that a status came.
 func (c *Client) Do(ctx context.Context, r Request) (Response, *jobs.Exchange, error) {
-	exchange := &jobs.Exchange{Method: r.Method, URL: r.URL, RequestHeaders: shown(r.Header, r.Hidden)}
+	exchange := &jobs.Exchange{Method: r.Method, URL: hideInURL(r.URL), RequestHeaders: shown(r.Header, r.Hidden)}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ctx, watch := startWatch(ctx)
 	defer watch.stop(exchange)
 	req, err := http.NewRequestWithContext(ctx, r.Method, r.URL, bytes.NewReader(r.Body))
 	if err != nil {
-		return Response{}, exchange, jobs.Permanent(fmt.Errorf("make the request: %w", err))
+		return Response{}, exchange, jobs.Permanent(fmt.Errorf("make the request: %w", HideInError(err)))
 	}
 	for name, values := range r.Header {
 		req.Header[name] = values
@@ -124,19 +124,20 @@ func (c *Client) Do(ctx context.Context, r Request) (Response, *jobs.Exchange, e
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		exchange.ErrorClass, exchange.RequestBody = classOf(err), beginning(r.Body)
-		return Response{}, exchange, failure(err)
+		exchange.ErrorClass, exchange.RequestBody = classOf(err), hideInBody(beginning(r.Body), r.Header)
+		return Response{}, exchange, failure(HideInError(err))
 	}
 	defer func() { _ = resp.Body.Close() }()
-	exchange.Protocol, exchange.Status, exchange.Headers = resp.Proto, resp.StatusCode, shown(resp.Header, []string{"Set-Cookie"})
+	exchange.Protocol, exchange.Status, exchange.Headers = resp.Proto, resp.StatusCode, shown(resp.Header, nil)
 	if r.Read == 0 { // the status decides
 		slow := time.AfterFunc(bodyTime, cancel)
 		defer slow.Stop()
 	}
 	body, err := readBody(resp.Body, max(r.Read, maxKept))
 	exchange.Body, exchange.Truncated = keep(body, err)
+	exchange.Body = hideInBody(exchange.Body, resp.Header)
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		exchange.RequestBody = beginning(r.Body)
+		exchange.RequestBody = hideInBody(beginning(r.Body), r.Header)
 	}
 	response := Response{Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header.Get("Retry-After"), time.Now()), Header: resp.Header}
 	if response.Body, response.BodyErr = body, err; err == nil && len(body) > r.Read {
@@ -193,24 +194,4 @@ func wholeRunes(b []byte) []byte {
 		b = b[:len(b)-1]
 	}
 	return b
-}
-
-// hiddenValue stands for a secret.
-const hiddenValue = "****"
-
-// shown flattens headers for the record.
-func shown(header http.Header, hidden []string) map[string]string {
-	flat := make(map[string]string, len(header))
-	for name, values := range header {
-		if len(flat) == maxShown {
-			break
-		}
-		flat[name] = strings.ToValidUTF8(strings.Join(values, ", "), "\uFFFD")
-	}
-	for _, name := range hidden {
-		if name = http.CanonicalHeaderKey(name); flat[name] != "" {
-			flat[name] = hiddenValue
-		}
-	}
-	return flat
 }

@@ -32,8 +32,12 @@ type Retention struct {
 	Keep   Periods            // of jobs
 	Queues map[string]Periods // of the jobs of queues that have their own
 	Events time.Duration      // zero: for ever
+	// Exchanges is how long requests and responses are kept after their attempt; zero
+	// is for as long as the job is, and so is a period longer than the job's.
+	Exchanges time.Duration
 
-	again map[string]time.Time // when to look next at a partition of which much stays
+	again   map[string]time.Time // when to look next at a partition of which much stays
+	expired map[string]time.Time // when to look next at one of which no exchange is young
 }
 
 // Periods is how long jobs are kept after their end; zero is for ever. Jobs that
@@ -99,6 +103,7 @@ func (r *Retention) Pass(ctx context.Context) error {
 	if shortest := r.shortest(); shortest > 0 {
 		problems = append(problems, forgetUnique(ctx, r.DB, now.Add(-shortest)))
 	}
+	problems = append(problems, r.expireExchanges(ctx, days, now)) // of what stays
 	return errors.Join(problems...)
 }
 
@@ -261,7 +266,8 @@ func forgetUnique(ctx context.Context, q pg.Querier, before time.Time) error {
 
 // part is a partition to be thinned out. Rows may be added at any time: attempts of a
 // job that lives for long or was taken up again, and what a process writes whose clock
-// is wrong. They are changed by nothing but erasing, which must hold of the copy too.
+// is wrong. They are changed by nothing but erasing, of data or of an old exchange,
+// which must hold of the copy too.
 type part struct {
 	table     string
 	day       time.Time

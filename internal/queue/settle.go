@@ -60,6 +60,8 @@ type Settlement struct {
 	Delay       time.Duration // before the next attempt, when there is one
 	Duration    time.Duration
 	Exchange    json.RawMessage // nil: none
+	Status      int             // of the response in the exchange; 0: none came
+	ErrorClass  string          // why none came; "": one came, or none was asked for
 	Result      json.RawMessage // nil: none
 	TakeNext    bool            // by SettleAndTake
 }
@@ -76,25 +78,26 @@ type Settlement struct {
 // moves in between is missing in the answer too.
 const settleText = `
 WITH given AS MATERIALIZED (
-    SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bytea[], $9::bytea[]%[1]s)
-             AS g (job_id, lease, state, outcome, error, delay_us, duration_ms, exchange, result%[2]s)
+    SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bytea[], $9::bytea[],
+                         $10::smallint[], $11::text[]%[1]s)
+             AS g (job_id, lease, state, outcome, error, delay_us, duration_ms, exchange, result, status, error_class%[2]s)
 ), held AS MATERIALIZED (
     SELECT g.*, r.at FROM given AS g
     CROSS JOIN LATERAL (SELECT r.ctid AS at FROM signalstack.running AS r WHERE r.job_id = g.job_id AND r.lease = g.lease LIMIT 1) AS r
 ), ended AS (
     DELETE FROM signalstack.running AS r USING held AS g WHERE r.ctid = g.at
     RETURNING r.job_id, r.queue, r.lane, r.priority, r.attempt, r.lease, r.worker, r.limited, r.started_at,
-              g.state, g.outcome, g.error, g.delay_us, g.duration_ms, g.exchange, g.result%[2]s
+              g.state, g.outcome, g.error, g.delay_us, g.duration_ms, g.exchange, g.result, g.status, g.error_class%[2]s
 ), wanted AS (
     DELETE FROM signalstack.cancels WHERE job_id = ANY (ARRAY(SELECT job_id FROM ended)) RETURNING job_id
 ), gone AS MATERIALIZED (
     SELECT ended.*, CASE WHEN state IN ('retrying', 'released') AND wanted.job_id IS NOT NULL THEN 'canceled' ELSE state END AS becomes
     FROM ended LEFT JOIN wanted ON wanted.job_id = ended.job_id
 ), recorded AS (
-    INSERT INTO signalstack.attempts (job_id, lease, attempt, state, outcome, error, worker, started_at, finished_at, duration_ms, exchange, result)
+    INSERT INTO signalstack.attempts (job_id, lease, attempt, state, outcome, error, worker, started_at, finished_at, duration_ms, exchange, result, status, error_class)
     SELECT job_id, lease, attempt, becomes, CASE WHEN becomes <> state THEN 'canceled' ELSE outcome END, error,
            worker, started_at, now(), duration_ms, nullif(exchange, ''),
-           CASE WHEN becomes = 'succeeded' THEN nullif(result, '') END
+           CASE WHEN becomes = 'succeeded' THEN nullif(result, '') END, nullif(status, 0), nullif(error_class, '')
     FROM gone
     WHERE becomes <> 'released'
 ), %[3]s waits AS (
@@ -125,7 +128,7 @@ SELECT job_id, lease, becomes AS state, %[5]s AS advanced FROM gone WHERE (SELEC
 // running at once where the worker asked for it.
 var (
 	settleSQL        = fmt.Sprintf(settleText, "", "", "", "", "false", "")
-	settleInOrderSQL = fmt.Sprintf(settleText, ", $10::text[], $11::text[], $12::bool[]", ", tenant, ordering_key, take_next", `next AS (
+	settleInOrderSQL = fmt.Sprintf(settleText, ", $12::text[], $13::text[], $14::bool[]", ", tenant, ordering_key, take_next", `next AS (
     DELETE FROM signalstack.ordered WHERE ctid = ANY (ARRAY(
         SELECT f.at
         FROM gone CROSS JOIN LATERAL (
@@ -141,7 +144,7 @@ var (
     FROM next
 ), taken AS (
     INSERT INTO signalstack.running (job_id, queue, lane, priority, ready_at, attempt, lease, worker, limited, started_at, lease_until)
-    SELECT job_id, queue, lane, priority, now(), 1, lease + 1, $13, false, now(), now() + $14 * interval '1 millisecond'
+    SELECT job_id, queue, lane, priority, now(), 1, lease + 1, $15, false, now(), now() + $16 * interval '1 millisecond'
     FROM come WHERE taken
 ),`, `
     UNION ALL SELECT job_id, queue, lane, priority, run_at, 0, lease FROM come WHERE NOT taken`,
@@ -262,9 +265,11 @@ func settleArgs(all []Settlement) []any {
 	ids, states, outcomes, errs := make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n)
 	leases, delays, durations := make(pq.Int64Array, n), make(pq.Int64Array, n), make(pq.Int64Array, n)
 	exchanges, results := make(pq.ByteaArray, n), make(pq.ByteaArray, n)
+	statuses, classes := make(pq.Int32Array, n), make(pq.StringArray, n)
 	for i, s := range all {
 		ids[i], leases[i], states[i], outcomes[i], errs[i] = s.JobID.String(), s.Lease, string(s.State), s.Outcome, s.Error
 		delays[i], durations[i], exchanges[i], results[i] = s.Delay.Microseconds(), s.Duration.Milliseconds(), s.Exchange, s.Result
+		statuses[i], classes[i] = int32(s.Status), s.ErrorClass //nolint:gosec // three digits
 	}
-	return []any{ids, leases, states, outcomes, errs, delays, durations, exchanges, results}
+	return []any{ids, leases, states, outcomes, errs, delays, durations, exchanges, results, statuses, classes}
 }

@@ -266,7 +266,7 @@ func tokenError(err error) error {
 	if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
 		return fmt.Errorf("the token endpoint answered %d %s", refused.Response.StatusCode, refused.ErrorCode)
 	}
-	return fmt.Errorf("get a token: %w", err)
+	return fmt.Errorf("get a token: %w", outbound.HideInError(err))
 }
 
 // authorize adds to a request what the endpoint's auth and TLS say.
