@@ -49,7 +49,7 @@ func TestSecretsAreNotOnRecord(t *testing.T) {
 	require.Equal(t, "t-1", exchange.RequestHeaders["X-Trace"])
 	require.Equal(t, "k-1", exchange.RequestHeaders["Idempotency-Key"])
 	require.Equal(t, "****", exchange.RequestHeaders["X-Own"])
-	require.Equal(t, `{"user":{"api_key":"****"},"name":"n-1"}`, exchange.RequestBody) //nolint:testifylint // the bytes are meant
+	require.Equal(t, `{"user":{"api_key":"****"},"name":"n-1"}`, exchange.RequestBody)                                                      //nolint:testifylint // the bytes are meant
 	require.Equal(t, `{"access_token":"****", "code":"E42","tokens":7,"nested":{"clientSecret" : "****"},"password":"****"`, exchange.Body) //nolint:testifylint // it is cut off, so no JSON
 	// What was sent is whole.
 	require.Equal(t, "Bearer "+secret, got.Get("Authorization"))
