@@ -59,7 +59,7 @@ func (p *poster) post(m *made, n int, due time.Time) error {
 	p.mu.Lock()
 	p.posted[n] = due
 	p.mu.Unlock()
-	m.kind[0] = '0' + byte(n%p.spread)
+	m.kind[0] = '0' + byte(n%p.spread) //nolint:gosec // one digit
 	text := strconv.Itoa(n)
 	for i := range m.number[:numberDigits-len(text)] {
 		m.number[i] = '0'
