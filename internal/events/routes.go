@@ -74,7 +74,7 @@ func (r *router) refresh(ctx context.Context, tx *sqlx.Tx) (time.Time, *routes, 
 func (r *router) jobsFor(rt *routes, a *acceptance) []queue.NewJob {
 	e := &a.event
 	made := rt.rules.Jobs(r.kinds, e.Tenant, pattern.NewEvent(e.envelope(), a.view))
-	for _, endpoint := range rt.subscribers.Of(e.Tenant, e.Type) {
+	for _, endpoint := range rt.subscribers.Of(e.Tenant, e.Type, e.Source) {
 		job := queue.NewJob{
 			ID: uuid.Must(uuid.NewV7()), Tenant: e.Tenant, Kind: webhooks.KindName,
 			EndpointID: uuid.NullUUID{UUID: endpoint, Valid: true},

@@ -10,6 +10,8 @@ import (
 	"os"
 	"strings"
 	"syscall"
+
+	"github.com/signalstack/signalstack/internal/jobs"
 )
 
 // The classes of errors that kept a response from coming. They are few, so that a
@@ -51,9 +53,10 @@ func classOf(err error) string {
 	return ClassOther
 }
 
+// isTimeout knows the end of a context by its cause as well, which net/http gives.
 func isTimeout(err error) bool {
 	var timed net.Error
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timed) && timed.Timeout()
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, jobs.ErrTimeout) || errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timed) && timed.Timeout()
 }
 
 func isTLS(err error) bool {

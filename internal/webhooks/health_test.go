@@ -272,7 +272,9 @@ func TestSlowReceiverTimesOutByItsEndpoint(t *testing.T) {
 	e := b.create(t, server.URL, `,"timeout":"1s"`)
 	err := b.attempt(t, e.ID)
 	require.ErrorIs(t, err, jobs.ErrTimeout)
-	require.Equal(t, 1, b.health(t, e.ID).Failures)
+	result, _ := b.kind.Run(t.Context(), b.job(e.ID, "1"))
+	require.Equal(t, "timeout", result.Exchange.ErrorClass)
+	require.Equal(t, 2, b.health(t, e.ID).Failures)
 }
 
 func TestFailuresAtOnceOpenTheBreakerOnce(t *testing.T) {

@@ -73,13 +73,18 @@ func (s *Subscribers) add(r row) {
 }
 
 // Of gives the endpoints of a tenant that want an event of a type, each once and in
-// the order of their ids. What it costs does not depend on how many want others.
-func (s *Subscribers) Of(tenant, eventType string) []uuid.UUID {
+// the order of their ids. What it costs does not depend on how many want others. What
+// the system tells of itself is for those only that name it: endpoints with all types
+// are mostly customers'.
+func (s *Subscribers) Of(tenant, eventType, source string) []uuid.UUID {
 	t := s.byTenant[tenant]
 	if t == nil {
 		return nil
 	}
-	found := slices.Concat(t.all, t.exact[eventType])
+	found := slices.Clone(t.exact[eventType])
+	if source != SystemSource {
+		found = append(found, t.all...)
+	}
 	if len(t.prefixes) > 0 {
 		for i := range len(eventType) {
 			if eventType[i] == '.' {

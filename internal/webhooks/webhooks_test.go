@@ -334,11 +334,12 @@ func TestSubscriptionsAreThoseOfEnabledEndpoints(t *testing.T) {
 	for eventType, want := range map[string][]uuid.UUID{
 		"a.b": both, "a.b.c": both, "a.": both, "a": nil, "ab": nil, "b": both[:1], "b.c": nil, "": nil, "a.*": both,
 	} {
-		require.ElementsMatch(t, want, subscribers.Of("default", eventType), eventType)
-		require.Equal(t, []uuid.UUID{other.ID}, subscribers.Of("other", eventType))
-		require.Empty(t, subscribers.Of("nobody", eventType))
+		require.ElementsMatch(t, want, subscribers.Of("default", eventType, ""), eventType)
+		require.Equal(t, []uuid.UUID{other.ID}, subscribers.Of("other", eventType, "shop"))
+		require.Empty(t, subscribers.Of("nobody", eventType, ""))
 	}
-	require.Equal(t, both, subscribers.Of("default", "a.b.c"), "each once and in order")
+	require.Equal(t, both, subscribers.Of("default", "a.b.c", ""), "each once and in order")
+	require.Empty(t, subscribers.Of("other", "endpoint.failing", webhooks.SystemSource), "what the system tells of itself is for those that name it")
 
 	again, err := subscribers.Reload(t.Context(), b.db)
 	require.NoError(t, err)
@@ -347,8 +348,8 @@ func TestSubscriptionsAreThoseOfEnabledEndpoints(t *testing.T) {
 	require.NoError(t, err)
 	again, err = subscribers.Reload(t.Context(), b.db)
 	require.NoError(t, err)
-	require.Equal(t, []uuid.UUID{e.ID}, again.Of("default", "c"))
-	require.Equal(t, both[1:], again.Of("default", "a.b"))
+	require.Equal(t, []uuid.UUID{e.ID}, again.Of("default", "c", ""))
+	require.Equal(t, both[1:], again.Of("default", "a.b", ""))
 }
 
 func TestSecretsAreBroughtUnderANewKey(t *testing.T) {
