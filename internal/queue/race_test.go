@@ -53,6 +53,19 @@ func TestEveryLeaseEndsOnceWhenWorkersRaceTheReaper(t *testing.T) {
 	claims := claim(t, claimer(db), n)
 	require.Len(t, claims, n)
 	rand.Shuffle(n, func(i, j int) { claims[i], claims[j] = claims[j], claims[i] })
+	settled, reaped := map[queue.Held]queue.State{}, map[uuid.UUID]queue.Reaped{}
+	errs := make([]error, 2)
+	settle := func(at int) {
+		var states map[queue.Held]queue.State
+		errs[0] = pg.InTx(context.Background(), db, func(tx *sqlx.Tx) (err error) {
+			states, err = settleAndCount(context.Background(), tx, settlements(claims[at:at+20]))
+			return err
+		})
+		for h, state := range states {
+			settled[h] = state
+		}
+	}
+	settle(0) // so that both have some, however the race goes; the last ones are the reaper's
 	// The leases run out one after the other, as fast as they are settled.
 	_, err := db.ExecContext(t.Context(), `
 		UPDATE signalstack.running SET lease_until = now() + n * interval '200 microseconds'
@@ -60,18 +73,9 @@ func TestEveryLeaseEndsOnceWhenWorkersRaceTheReaper(t *testing.T) {
 	require.NoError(t, err)
 
 	var racing sync.WaitGroup
-	settled, reaped := map[queue.Held]queue.State{}, map[uuid.UUID]queue.Reaped{}
-	errs := make([]error, 2)
 	racing.Go(func() {
-		for at := 0; at < n && errs[0] == nil; at += 20 {
-			var states map[queue.Held]queue.State
-			errs[0] = pg.InTx(context.Background(), db, func(tx *sqlx.Tx) (err error) {
-				states, err = settleAndCount(context.Background(), tx, settlements(claims[at:at+20]))
-				return err
-			})
-			for h, state := range states {
-				settled[h] = state
-			}
+		for at := 20; at < n-20 && errs[0] == nil; at += 20 {
+			settle(at)
 		}
 	})
 	racing.Go(func() {
