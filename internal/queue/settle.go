@@ -265,11 +265,25 @@ func settleArgs(all []Settlement) []any {
 	ids, states, outcomes, errs := make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n)
 	leases, delays, durations := make(pq.Int64Array, n), make(pq.Int64Array, n), make(pq.Int64Array, n)
 	exchanges, results := make(pq.ByteaArray, n), make(pq.ByteaArray, n)
-	statuses, classes := make(pq.Int32Array, n), make(pq.StringArray, n)
+	statuses, classes := statusesOf(all)
 	for i, s := range all {
 		ids[i], leases[i], states[i], outcomes[i], errs[i] = s.JobID.String(), s.Lease, string(s.State), s.Outcome, s.Error
 		delays[i], durations[i], exchanges[i], results[i] = s.Delay.Microseconds(), s.Duration.Milliseconds(), s.Exchange, s.Result
-		statuses[i], classes[i] = int32(s.Status), s.ErrorClass //nolint:gosec // three digits
 	}
 	return []any{ids, leases, states, outcomes, errs, delays, durations, exchanges, results, statuses, classes}
+}
+
+// statusesOf gives what is told of exchanges, without the end of which nothing is: most
+// jobs have no error class, and many no exchange. unnest fills up with NULL.
+func statusesOf(all []Settlement) (statuses pq.Int32Array, classes pq.StringArray) {
+	statuses, classes = pq.Int32Array{}, pq.StringArray{}
+	for i, s := range all {
+		for s.Status != 0 && len(statuses) <= i {
+			statuses = append(statuses, int32(all[len(statuses)].Status)) //nolint:gosec // three digits
+		}
+		for s.ErrorClass != "" && len(classes) <= i {
+			classes = append(classes, all[len(classes)].ErrorClass)
+		}
+	}
+	return statuses, classes
 }
