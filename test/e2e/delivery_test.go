@@ -44,6 +44,11 @@ func TestGitHubEventsArriveOnceIntactAndSigned(t *testing.T) {
 		rule := `{"name":"r","pattern":` + pattern + `,"actions":[{"kind":"webhook","endpoint_id":"` + e.ID + `"}]}`
 		call[accepted](t, http.MethodPost, p.url+"/rules", []byte(rule), 201)
 	}
+	shaped := call[endpoint](t, http.MethodPost, p.url+"/endpoints", []byte(`{"url":"`+receiver.URL(shapedPath)+`"}`), 201)
+	receiver.Expect(shapedPath, shaped.Secret)
+	want[shapedPath] = []int{8, 9}
+	call[accepted](t, http.MethodPost, p.url+"/rules", []byte(`{"name":"shaped","pattern":{"data":{"issue":{"labels":{"name":["bug"]}},"action":["created"]}},
+		"actions":[{"kind":"webhook","endpoint_id":"`+shaped.ID+`","transform":"{type, data: {number: .data.issue.number, title: .data.issue.title, by: .data.sender.login}}"}]}`), 201)
 
 	const secret = "It's a Secret to Everybody"
 	source := call[githubSource](t, http.MethodPost, p.url+"/sources", []byte(`{"name":"GitHub","kind":"github","secrets":[{"secret":"`+secret+`"}]}`), 201)
@@ -56,7 +61,11 @@ func TestGitHubEventsArriveOnceIntactAndSigned(t *testing.T) {
 			require.Len(t, arrived, 1, "once")
 			require.NoError(t, arrived[0].Err, "the official library accepts the signature")
 			require.Equal(t, e.Type, arrived[0].Type)
-			require.True(t, bytes.Equal(w.Payload, arrived[0].Data), "byte for byte")
+			if arrived[0].Path == shapedPath {
+				require.JSONEq(t, shapedOf(t, w.Payload), string(arrived[0].Data))
+			} else {
+				require.True(t, bytes.Equal(w.Payload, arrived[0].Data), "byte for byte")
+			}
 			got[arrived[0].Path] = append(got[arrived[0].Path], i)
 		}
 	}
@@ -65,6 +74,26 @@ func TestGitHubEventsArriveOnceIntactAndSigned(t *testing.T) {
 	counts := call[githubSource](t, http.MethodGet, p.url+source.Path, nil, 200).Counts
 	require.Equal(t, []int{25, 25, 25}, []int{counts.Accepted, counts.Duplicates, counts.Rejected})
 	require.Zero(t, p.stop(t))
+}
+
+// shapedPath is where webhooks go whose body a transform makes.
+const shapedPath = "/shaped"
+
+// shapedOf is what the transform is to make of a payload.
+func shapedOf(t *testing.T, payload []byte) string {
+	t.Helper()
+	var from struct {
+		Issue struct {
+			Number int
+			Title  string
+		}
+		Sender struct{ Login string }
+	}
+	require.NoError(t, json.Unmarshal(payload, &from))
+	require.NotZero(t, from.Issue.Number)
+	made, err := json.Marshal(map[string]any{"number": from.Issue.Number, "title": from.Issue.Title, "by": from.Sender.Login})
+	require.NoError(t, err)
+	return string(made)
 }
 
 type githubSource struct {
