@@ -219,9 +219,8 @@ func update(ctx context.Context, tx pg.Querier, box *sealed.Box, t target) (targ
 }
 
 // healthColumns are those of the row of failures, if there is one, and of the breaker.
-const healthColumns = `coalesce(h.failures, 0) AS failures, coalesce(h.unavailable, 0) AS unavailable, coalesce(h.opened, 0) AS opened,
-	coalesce(h.failing_since, now()) AS failing_since, coalesce(h.last_failure_at, now()) AS last_failure_at,
-	coalesce(h.last_error, '') AS last_error, coalesce(h.warned, 0) AS warned, c.closed_until`
+const healthColumns = `coalesce(h.failures, 0) AS failures, coalesce(h.failing_since, now()) AS failing_since,
+	coalesce(h.last_failure_at, now()) AS last_failure_at, coalesce(h.last_error, '') AS last_error, c.closed_until`
 
 // withHealth joins them to endpoints e, each by its primary key. The lane is that of
 // queue.EndpointLane.
@@ -233,12 +232,9 @@ const withHealth = `
 type rowWithHealth struct {
 	row
 	Failures      int        `db:"failures"`
-	Unavailable   int        `db:"unavailable"`
-	Opened        int        `db:"opened"`
 	FailingSince  time.Time  `db:"failing_since"`
 	LastFailureAt time.Time  `db:"last_failure_at"`
 	LastError     string     `db:"last_error"`
-	Warned        int        `db:"warned"`
 	ClosedUntil   *time.Time `db:"closed_until"`
 }
 
