@@ -1,13 +1,13 @@
 package app
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -86,15 +86,18 @@ func startAll(t *testing.T) string {
 	}
 }
 
-// post sends JSON and decodes the answer.
-func post(t *testing.T, url, body string, into any) {
+// ask sends a request and decodes the answer.
+func ask(t *testing.T, method, url, body string, status int, into any) {
 	t.Helper()
-	response, err := http.Post(url, "application/json", bytes.NewReader([]byte(body))) //nolint:noctx // ends with the server
+	request, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	require.NoError(t, err)
+	request.Header.Set("Content-Type", "application/json")
+	response, err := (&http.Client{Timeout: time.Minute}).Do(request)
 	require.NoError(t, err)
 	defer func() { _ = response.Body.Close() }()
 	answer, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
-	require.Equal(t, http.StatusCreated, response.StatusCode, string(answer))
+	require.Equal(t, status, response.StatusCode, string(answer))
 	require.NoError(t, json.Unmarshal(answer, into))
 }
 
@@ -107,8 +110,8 @@ func TestEventsArriveInBatches(t *testing.T) {
 	receiver := httptest.NewServer(&to)
 	defer receiver.Close()
 	var endpoint struct{ Secret string }
-	post(t, url+"/endpoints", `{"url":"`+receiver.URL+`","event_types":["a.*"],"batch":{"max_events":10,"max_wait":"3s"},
-		"retry":{"strategy":"ladder","ladder":["1s"],"jitter":"none"}}`, &endpoint)
+	ask(t, http.MethodPost, url+"/endpoints", `{"url":"`+receiver.URL+`","event_types":["a.*"],"batch":{"max_events":10,"max_wait":"3s"},
+		"retry":{"strategy":"ladder","ladder":["1s"],"jitter":"none"}}`, 201, &endpoint)
 	want := map[string]string{}
 	began := time.Now()
 	for i := range 25 {
@@ -116,7 +119,7 @@ func TestEventsArriveInBatches(t *testing.T) {
 			JobIDs []string `json:"job_ids"`
 		}
 		data := fmt.Sprintf(`{"n":%d, "big":9007199254740993}`, i)
-		post(t, url+"/events", `{"type":"a.b","data":`+data+`}`, &event)
+		ask(t, http.MethodPost, url+"/events", `{"type":"a.b","data":`+data+`}`, 201, &event)
 		require.Len(t, event.JobIDs, 1)
 		want[event.JobIDs[0]] = data
 	}
@@ -141,9 +144,6 @@ func TestEventsArriveInBatches(t *testing.T) {
 
 	first := to.got[0].Data[0].ID
 	require.Eventually(t, func() bool {
-		response, err := http.Get(url + "/jobs/" + first) //nolint:noctx // ends with the server
-		require.NoError(t, err)
-		defer func() { _ = response.Body.Close() }()
 		var job struct {
 			State    string
 			Attempts []struct {
@@ -153,7 +153,7 @@ func TestEventsArriveInBatches(t *testing.T) {
 				}
 			}
 		}
-		require.NoError(t, json.NewDecoder(response.Body).Decode(&job))
+		ask(t, http.MethodGet, url+"/jobs/"+first, "", 200, &job)
 		last := len(job.Attempts) - 1
 		return job.State == "succeeded" && job.Attempts[last].Exchange.Batch.ID == to.header[0].Get("webhook-id")
 	}, 20*time.Second, 20*time.Millisecond)
