@@ -39,6 +39,7 @@ type NewJob struct {
 	EndpointID  uuid.NullUUID
 	LimitKey    string // gives the job a lane, and with it limits, of its own
 	OrderingKey string // jobs of one key run one after the other
+	Skips       bool   // the next of its key comes when an attempt of it fails, and not at its end only
 	MaxAttempts int
 	Timeout     time.Duration
 	Retry       string        // JSON policy; "" is the kind's own
@@ -115,14 +116,21 @@ func enqueueing(jobs []NewJob) pg.Write {
 	inOrder := slices.ContainsFunc(jobs, func(j NewJob) bool { return j.OrderingKey != "" })
 	gathers := slices.ContainsFunc(jobs, func(j NewJob) bool { return j.Gathers })
 	w := pg.Write{SQL: enqueueSQL[forms{inOrder, gathers}], Args: enqueueArgs(jobs)}
+	if inOrder {
+		w.Args = append(w.Args, flags(jobs, func(j *NewJob) bool { return j.Skips }))
+	}
 	if gathers {
-		flags := make(pq.BoolArray, len(jobs))
-		for i := range jobs {
-			flags[i] = jobs[i].Gathers
-		}
-		w.Args = append(w.Args, flags)
+		w.Args = append(w.Args, flags(jobs, func(j *NewJob) bool { return j.Gathers }))
 	}
 	return w
+}
+
+func flags(jobs []NewJob, of func(*NewJob) bool) pq.BoolArray {
+	all := make(pq.BoolArray, len(jobs))
+	for i := range jobs {
+		all[i] = of(&jobs[i])
+	}
+	return all
 }
 
 // withoutUnmade writes the jobs that could not be made, and gives the others.
@@ -144,22 +152,22 @@ func withoutUnmade(ctx context.Context, q pg.Querier, jobs []NewJob) ([]NewJob, 
 
 // enqueueText writes all rows of each job from the same arrays. ready_at is now():
 // the claim's remembered position relies on its never being before the start of
-// the transaction. The first places of %s are for ordering keys, the others for jobs
+// the transaction. The first places of %s are for ordering keys, the next for jobs
 // that wait for company.
 const enqueueText = `
 WITH given AS MATERIALIZED (
     SELECT id, tenant, kind, queue, lane, priority::smallint,
            coalesce(run_at, now() + delay_us * interval '1 microsecond') AS run_at,
-           payload, event_id, event_type, rule_id, endpoint_id, ordering_key, max_attempts::int, timeout_ms::int, retry, replay_id, n%[4]s
+           payload, event_id, event_type, rule_id, endpoint_id, ordering_key, max_attempts::int, timeout_ms::int, retry, replay_id, n%[4]s%[5]s
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::timestamptz[], $8::bigint[], $9::bytea[],
                 $10::uuid[], $11::text[], $12::uuid[], $13::uuid[], $14::text[], $15::bigint[], $16::bigint[], $17::text[], $18::uuid[]%[3]s)
          WITH ORDINALITY AS g (id, tenant, kind, queue, lane, priority, run_at, delay_us, payload,
-                               event_id, event_type, rule_id, endpoint_id, ordering_key, max_attempts, timeout_ms, retry, replay_id%[4]s, n)
+                               event_id, event_type, rule_id, endpoint_id, ordering_key, max_attempts, timeout_ms, retry, replay_id%[5]s%[4]s, n)
 ), written AS (
     INSERT INTO signalstack.jobs (id, tenant, kind, queue, lane, priority, run_at, payload, event_id, event_type, rule_id,
-                                  endpoint_id, ordering_key, max_attempts, timeout_ms, retry, replay_id, created_at)
+                                  endpoint_id, ordering_key%[5]s, max_attempts, timeout_ms, retry, replay_id, created_at)
     SELECT id, tenant, kind, queue, lane, priority, run_at, payload, event_id, event_type, rule_id,
-           endpoint_id, ordering_key, max_attempts, timeout_ms, retry, replay_id, now()
+           endpoint_id, ordering_key%[5]s, max_attempts, timeout_ms, retry, replay_id, now()
     FROM given
 ), %[1]slater AS (
     INSERT INTO signalstack.scheduled (job_id, queue, lane, priority, run_at, attempt, lease%[4]s)
@@ -193,10 +201,10 @@ const (
 type forms struct{ inOrder, gathers bool }
 
 var enqueueSQL = map[forms]string{
-	{}:                             fmt.Sprintf(enqueueText, "", "", "", ""),
-	{inOrder: true}:                fmt.Sprintf(enqueueText, inOrderText, inOrderTurn, "", ""),
-	{gathers: true}:                fmt.Sprintf(enqueueText, "", "", ", $19::boolean[]", ", gathers"),
-	{inOrder: true, gathers: true}: fmt.Sprintf(enqueueText, inOrderText, inOrderTurn, ", $19::boolean[]", ", gathers"),
+	{}:                             fmt.Sprintf(enqueueText, "", "", "", "", ""),
+	{inOrder: true}:                fmt.Sprintf(enqueueText, inOrderText, inOrderTurn, ", $19::boolean[]", "", ", skips"),
+	{gathers: true}:                fmt.Sprintf(enqueueText, "", "", ", $19::boolean[]", ", gathers", ""),
+	{inOrder: true, gathers: true}: fmt.Sprintf(enqueueText, inOrderText, inOrderTurn, ", $19::boolean[], $20::boolean[]", ", gathers", ", skips"),
 }
 
 // tellDueAndLater ends a statement that has made jobs ready (due) or scheduled
