@@ -73,8 +73,8 @@ func (a *App) replays() *replays.API {
 	return &replays.API{DB: a.db, Replayer: replays.NewReplayer(a.db, a.kinds, a.log), KeyTTL: a.opt.Config.IdempotencyTTL}
 }
 
-func (a *App) knownEndpoints(ctx context.Context, tenant string, ids []uuid.UUID) (map[uuid.UUID]bool, error) {
-	return webhooks.Known(ctx, a.db, tenant, ids)
+func (a *App) knownEndpoints(ctx context.Context, tenant string, ids []uuid.UUID) (map[uuid.UUID]func(*queue.NewJob), error) {
+	return webhooks.KnownInOrder(ctx, a.db, tenant, ids)
 }
 
 // lameDuck is how long a stopping server goes on serving while requests come.

@@ -77,7 +77,11 @@ func (r *Rerouter) routes(ctx context.Context, tx *sqlx.Tx, through Through) (*r
 	if len(problems) > 0 {
 		return nil, RulesError(problems)
 	}
-	return &routes{rules: set, subscribers: &webhooks.Subscribers{}}, nil
+	lines, err := webhooks.LoadLines(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	return &routes{rules: set, subscribers: &webhooks.Subscribers{}, lines: lines}, nil
 }
 
 // GetStored gives one event with its data. Nobody erases or drops it before the

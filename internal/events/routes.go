@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jmoiron/sqlx"
 
+	"github.com/signalstack/signalstack/internal/expression"
 	"github.com/signalstack/signalstack/internal/jobs"
 	"github.com/signalstack/signalstack/internal/pattern"
 	"github.com/signalstack/signalstack/internal/queue"
@@ -28,6 +29,7 @@ type routes struct {
 	version     int64
 	rules       *rules.Set
 	subscribers *webhooks.Subscribers
+	lines       *webhooks.Lines
 	guard       guard
 }
 
@@ -61,11 +63,17 @@ func (r *router) refresh(ctx context.Context, tx *sqlx.Tx) (time.Time, *routes, 
 	if err != nil {
 		return time.Time{}, nil, err
 	}
+	lines := now.lines
+	if subscribers != now.subscribers { // some endpoint has changed
+		if lines, err = webhooks.LoadLines(ctx, tx); err != nil {
+			return time.Time{}, nil, err
+		}
+	}
 	guard, err := loadGuard(ctx, tx, now.guard, r.log)
 	if err != nil {
 		return time.Time{}, nil, err
 	}
-	fresh := &routes{version: row.Version, rules: set, subscribers: subscribers, guard: guard}
+	fresh := &routes{version: row.Version, rules: set, subscribers: subscribers, lines: lines, guard: guard}
 	r.current.Store(fresh)
 	return row.Now, fresh, nil
 }
@@ -82,6 +90,13 @@ func (r *router) jobsFor(rt *routes, a *acceptance) []queue.NewJob {
 		r.kinds.Fill(&job, jobs.Options{})
 		made = append(made, job)
 	}
+	var view *expression.Event
+	rt.lines.Order(made, func() *expression.Event {
+		if view == nil {
+			view = expression.NewEvent(e.envelope(), a.view)
+		}
+		return view
+	})
 	for i := range made {
 		rt.subscribers.Collect(&made[i])
 		made[i].EventID, made[i].EventType = uuid.NullUUID{UUID: e.ID, Valid: true}, e.Type

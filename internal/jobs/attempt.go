@@ -70,7 +70,7 @@ func (r *Runner) conclude(ctx context.Context, kind Kind, s settlement, result R
 	s.setExchange(result.Exchange)
 	s.Result = result.Value
 	r.logAttempt(ctx, s)
-	s.TakeNext = c.OrderingKey != "" && takeNext(c)
+	s.TakeNext = c.HasTurn() && takeNext(c)
 	return r.settle(ctx, s)
 }
 
@@ -291,7 +291,7 @@ type settled struct {
 // settle waits until the outcome is durable. The flight is kept until then, so
 // its lease is extended through an outage of the database.
 func (r *Runner) settle(ctx context.Context, s settlement) *queue.Claimed {
-	s.JobID, s.Lease, s.Tenant, s.OrderingKey = s.job.ID, s.job.Lease, s.job.Tenant, s.job.OrderingKey
+	s.JobID, s.Lease, s.Tenant, s.OrderingKey, s.Skips = s.job.ID, s.job.Lease, s.job.Tenant, s.job.OrderingKey, s.job.Skips
 	group := r.settler
 	if s.TakeNext {
 		group = r.taker
@@ -329,7 +329,7 @@ func (r *Runner) commitOneByOne(ctx context.Context, batch []settlement) []pg.Ou
 }
 
 // outcomesOf says of each settlement whether its lease still held, and hands it the
-// job that was taken for it. No two of a batch have one ordering key.
+// job that was taken for it. No two of a batch have the turn of one ordering key.
 func outcomesOf(batch []settlement, states map[queue.Held]queue.State, taken []queue.Claimed, err error) []pg.Outcome[settled] {
 	type key struct{ tenant, name string }
 	next := make(map[key]*queue.Claimed, len(taken))

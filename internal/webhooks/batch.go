@@ -42,9 +42,14 @@ func (b *Batch) check() []fault.Detail {
 }
 
 // checkBatch refuses what no batch can be: CloudEvents in binary mode are one to a
-// request (HTTP binding 3.1).
+// request (HTTP binding 3.1), and what is to come one after the other.
 func checkBatch(d Delivery, format string) []fault.Detail {
-	if d.Batch == nil || format != formatBinary {
+	switch {
+	case d.Batch == nil:
+		return nil
+	case d.Ordering != nil:
+		return []fault.Detail{{Pointer: "/ordering", Detail: "cannot be had beside batch, whose events are delivered and fail together; send one of them, and take the other away with reset"}}
+	case format != formatBinary:
 		return nil
 	}
 	return []fault.Detail{{Pointer: "/batch", Detail: "cannot be had with the format " + formatBinary + ", which has one event in a request; use " + formatStructured}}

@@ -24,6 +24,12 @@
 //
 // An endpoint with event_types subscribes to them and needs no rule.
 //
+// An endpoint with an ordering has its webhooks delivered in the order in which their
+// events were accepted, all of them or those of one value. Their jobs get an ordering key
+// that begins with the endpoint when they are made, and queue does the rest. Events are
+// committed one group after the other in each process, and across processes the lock of
+// the key puts them in the order of their commits.
+//
 // # Batches
 //
 // An endpoint may have several events in one request. Each stays a job of its own: it
