@@ -49,7 +49,7 @@ func (r *Runner) attempt(c *queue.Claimed, takeNext func(*queue.Claimed) bool, e
 	if err == nil {
 		err = checkValue(result.Value)
 	}
-	s := settlement{job: c, Settlement: queue.Settlement{Duration: time.Since(start)}}
+	s := settlement{job: c, Settlement: queue.Settlement{Duration: time.Since(start)}, life: func() life { return lifeOf(ctx, r.db, c) }}
 	s.judge(timed, kind, err)
 	if s.State == "" { // the lease is gone, and with it the right to an outcome
 		r.drop(ctx, c)
@@ -139,7 +139,8 @@ func jobOf(c *queue.Claimed) Job {
 // settlement is a queue.Settlement with the job it ends.
 type settlement struct {
 	queue.Settlement
-	job *queue.Claimed
+	job  *queue.Claimed
+	life func() life
 }
 
 // judge decides what an attempt came to. State stays empty when the lease was
@@ -172,7 +173,7 @@ func (s *settlement) judge(ctx context.Context, kind Kind, err error) {
 		s.Outcome, s.Error = queue.OutcomeTimeout, errorText(errTimeout.Error()+": "+err.Error())
 	case errors.Is(err, ErrTimeout):
 		s.Outcome, s.Error = queue.OutcomeTimeout, errorText(err.Error())
-	case isThrottled(err) && s.job.Lease-int64(s.job.Attempt) < MaxSpared:
+	case isThrottled(err) && s.sparedBefore() < MaxSpared:
 		s.State, s.Outcome, s.Error, s.Delay = queue.Retrying, queue.OutcomeThrottled, errorText(err.Error()), AskedDelay(err)
 		return
 	default:
@@ -203,10 +204,20 @@ func (s *settlement) policy(kind Kind, err error) (policy Policy, attempts int, 
 }
 
 // tooOld says whether the next attempt would come when the job is older than it may
-// become; 0 is any age. Both times are the database's.
+// become; 0 is any age. A job that was taken up again is as old as that is ago. Both
+// times are the database's.
 func (s *settlement) tooOld(age time.Duration) bool {
 	next := s.job.StartedAt.Add(s.Duration + s.Delay)
-	return age > 0 && next.Sub(s.job.CreatedAt) > age
+	return age > 0 && next.Sub(s.job.CreatedAt) > age && next.Sub(s.life().since) > age
+}
+
+// sparedBefore is how many claims of the job came to nothing without counting.
+func (s *settlement) sparedBefore() int64 {
+	n := s.job.Lease - int64(s.job.Attempt)
+	if n >= MaxSpared {
+		n -= s.life().lease
+	}
+	return n
 }
 
 // policyOf is the job's own retry policy or its kind's.
