@@ -83,6 +83,7 @@ func (r *router) jobsFor(rt *routes, a *acceptance) []queue.NewJob {
 		made = append(made, job)
 	}
 	for i := range made {
+		rt.subscribers.Collect(&made[i])
 		made[i].EventID, made[i].EventType = uuid.NullUUID{UUID: e.ID, Valid: true}, e.Type
 	}
 	return made

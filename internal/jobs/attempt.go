@@ -44,13 +44,25 @@ func (r *Runner) attempt(c *queue.Claimed, takeNext func(*queue.Claimed) bool, e
 	}
 	timed, stop := context.WithTimeoutCause(ctx, time.Duration(c.TimeoutMS)*time.Millisecond, errTimeout)
 	defer stop()
-	start := time.Now()
-	result, err := runSafely(timed, kind, jobOf(c))
+	start, job, luck := time.Now(), jobOf(c), rand.Float64()
+	job.together = func(most int, run RunTogether) (Result, error) {
+		return r.groups.do(timed, r, c, &luck, most, run)
+	}
+	result, err := runSafely(timed, kind, job)
+	s := settlement{job: c, luck: luck, Settlement: queue.Settlement{Duration: time.Since(start)}}
+	return r.conclude(timed, kind, s, result, err, takeNext, ended)
+}
+
+// conclude stores what an attempt came to.
+func (r *Runner) conclude(ctx context.Context, kind Kind, s settlement, result Result, err error,
+	takeNext func(*queue.Claimed) bool, ended func(*queue.Claimed, queue.State, time.Duration),
+) *queue.Claimed {
+	c := s.job
 	if err == nil {
 		err = checkValue(result.Value)
 	}
-	s := settlement{job: c, Settlement: queue.Settlement{Duration: time.Since(start)}, life: func() life { return lifeOf(ctx, r.db, c) }}
-	s.judge(timed, kind, err)
+	s.life = func() life { return lifeOf(ctx, r.db, c) }
+	s.judge(ctx, kind, err)
 	if s.State == "" { // the lease is gone, and with it the right to an outcome
 		r.drop(ctx, c)
 		return nil
@@ -140,6 +152,7 @@ func jobOf(c *queue.Claimed) Job {
 type settlement struct {
 	queue.Settlement
 	job  *queue.Claimed
+	luck float64 // of the jitter, in [0, 1)
 	life func() life
 }
 
@@ -180,7 +193,7 @@ func (s *settlement) judge(ctx context.Context, kind Kind, err error) {
 		s.Outcome, s.Error = queue.OutcomeError, errorText(err.Error())
 	}
 	policy, attempts, age := s.policy(kind, err)
-	s.Delay = max(policy.Next(s.job.Attempt, rand.Float64()), AskedDelay(err))
+	s.Delay = max(policy.Next(s.job.Attempt, s.luck), AskedDelay(err))
 	if s.State = queue.Retrying; s.job.Attempt >= attempts || s.tooOld(age) {
 		s.State, s.Delay = queue.Failed, 0
 	}

@@ -67,6 +67,13 @@
 // second at most, with jobs of one priority that no limit counts, and not while it knows
 // of another lane with jobs.
 //
+// # Company
+//
+// A job may say that until its time it waits for company (Gathers): it is scheduled as
+// any other, and a worker that has a job of its lane may claim it along (Gather), in one
+// statement, to do both at once. That costs no slot and passes limits, which have
+// counted the job that takes the others.
+//
 // # Positions
 //
 // A claim walks a lane's range of the index from a remembered position instead of

@@ -20,6 +20,7 @@ type Delivery struct {
 	MaxAge      string       `json:"max_age,omitempty" doc:"No attempt begins when a webhook is older than this, from 1m to 720h; default: no limit" example:"24h"`
 	RateLimit   *queues.Rate `json:"rate_limit,omitempty" doc:"How many attempts may begin in a time, in all workers together"`
 	MaxInFlight int          `json:"max_in_flight,omitempty" minimum:"1" maximum:"10000" doc:"How many attempts may run at once, in all workers together"`
+	Batch       *Batch       `json:"batch,omitempty" doc:"Several events in one request; default: one"`
 }
 
 // DeliveryPatch changes the fields that it has.
@@ -30,7 +31,8 @@ type DeliveryPatch struct {
 	MaxAge      *string      `json:"max_age,omitempty"`
 	RateLimit   *queues.Rate `json:"rate_limit,omitempty"`
 	MaxInFlight *int         `json:"max_in_flight,omitempty" minimum:"1" maximum:"10000"`
-	Reset       []string     `json:"reset,omitempty" nullable:"false" enum:"timeout,retry,max_attempts,max_age,rate_limit,max_in_flight" doc:"Fields that go back to their default"`
+	Batch       *Batch       `json:"batch,omitempty"`
+	Reset       []string     `json:"reset,omitempty" nullable:"false" enum:"timeout,retry,max_attempts,max_age,rate_limit,max_in_flight,batch" doc:"Fields that go back to their default"`
 }
 
 // Bounds of what an endpoint may ask for.
@@ -47,6 +49,7 @@ func (d Delivery) Validate() []fault.Detail {
 	mistakes := checkDuration("/timeout", d.Timeout, minTimeout, maxTimeout)
 	mistakes = append(mistakes, checkDuration("/max_age", d.MaxAge, minAge, maxAge)...)
 	mistakes = append(mistakes, d.RateLimit.Check("/rate_limit")...)
+	mistakes = append(mistakes, d.Batch.check()...)
 	if d.Retry != nil {
 		for _, m := range d.Retry.Validate() {
 			mistakes = append(mistakes, fault.Detail{Pointer: "/retry" + m.Pointer, Detail: m.Detail})
@@ -73,6 +76,7 @@ func (p DeliveryPatch) Validate() []fault.Detail {
 	for field, given := range map[string]bool{
 		"timeout": p.Timeout != nil, "retry": p.Retry != nil, "max_attempts": p.MaxAttempts != nil,
 		"max_age": p.MaxAge != nil, "rate_limit": p.RateLimit != nil, "max_in_flight": p.MaxInFlight != nil,
+		"batch": p.Batch != nil,
 	} {
 		if given && slices.Contains(p.Reset, field) {
 			mistakes = append(mistakes, fault.Detail{Pointer: "/reset", Detail: "must not name " + field + ", which is given as well"})
@@ -96,6 +100,8 @@ func (p DeliveryPatch) apply(d *Delivery) {
 			d.RateLimit = nil
 		case "max_in_flight":
 			d.MaxInFlight = 0
+		case "batch":
+			d.Batch = nil
 		}
 	}
 	set(&d.Timeout, p.Timeout)
@@ -107,6 +113,9 @@ func (p DeliveryPatch) apply(d *Delivery) {
 	}
 	if p.RateLimit != nil {
 		d.RateLimit = p.RateLimit
+	}
+	if p.Batch != nil {
+		d.Batch = p.Batch
 	}
 }
 

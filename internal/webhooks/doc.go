@@ -26,6 +26,15 @@
 //
 // An endpoint with event_types subscribes to them and needs no rule.
 //
+// # Batches
+//
+// An endpoint may have several events in one request. Each stays a job of its own: it
+// is routed, tried again, shown, canceled and erased as any other, and only the attempt
+// is made for several at once (jobs.Job.Together). Until its time, which is max_wait
+// after its event came, a job waits in scheduled for company; the first to be due, and
+// each max_events-th, takes the others of the endpoint along. So nobody keeps a list of
+// what is in a batch, and no row is shared by the events of an endpoint.
+//
 // # Isolation
 //
 // The jobs of an endpoint stand in a lane of their own. What keeps a broken endpoint

@@ -73,6 +73,7 @@ func (e *Endpoints) create(ctx context.Context, _ *struct{ httpapi.JSONBody }, g
 	given.Add(e.Guard.Check("/url", n.URL)...)
 	given.Add(n.Auth.check(n.Headers, e.Guard)...)
 	given.Add(n.TLS.check()...)
+	given.Add(checkBatch(n.Delivery, n.Format)...)
 	if err := given.Err(); err != nil {
 		return nil, err
 	}
@@ -191,6 +192,7 @@ func (e *Endpoints) update(ctx context.Context, in *updateIn, given httpapi.Item
 		given.Add(given.Value.apply(t)...)
 		given.Add(t.credentials.Auth.check(t.headers, e.Guard)...)
 		given.Add(t.credentials.TLS.check()...)
+		given.Add(checkBatch(t.Delivery, t.Format)...)
 		return given.Err()
 	})
 }

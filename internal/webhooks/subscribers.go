@@ -3,6 +3,7 @@ package webhooks
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,6 +18,9 @@ import (
 type Subscribers struct {
 	stamp    string // names the versions of the rows that they come from
 	byTenant map[string]*subscribed
+	// collectors hold back what goes to endpoints that want several events at once,
+	// subscribed or not.
+	collectors map[uuid.UUID]*collector
 }
 
 // subscribed are endpoints by what they want.
@@ -28,7 +32,7 @@ type subscribed struct {
 
 // Reload gives the subscribers as q sees them: these, while no endpoint has changed.
 func (s *Subscribers) Reload(ctx context.Context, q pg.Querier) (*Subscribers, error) {
-	fresh := &Subscribers{byTenant: map[string]*subscribed{}}
+	fresh := &Subscribers{byTenant: map[string]*subscribed{}, collectors: map[uuid.UUID]*collector{}}
 	// xmin is the transaction that wrote the version of a row.
 	err := q.GetContext(ctx, &fresh.stamp, `
 		SELECT count(*) || ' ' || coalesce(sum(hashtextextended(id || ' ' || xmin::text, 0)::numeric), 0)
@@ -41,14 +45,21 @@ func (s *Subscribers) Reload(ctx context.Context, q pg.Querier) (*Subscribers, e
 	}
 	var rows []row
 	err = q.SelectContext(ctx, &rows, `
-		SELECT id, tenant, event_types FROM signalstack.endpoints
-		WHERE enabled AND event_types <> '{}'
+		SELECT id, tenant, event_types, delivery FROM signalstack.endpoints
+		WHERE enabled AND (event_types <> '{}' OR delivery LIKE '%"batch"%')
 		ORDER BY id`)
 	if err != nil {
 		return nil, fmt.Errorf("load subscriptions: %w", err)
 	}
 	for _, r := range rows {
 		fresh.add(r)
+		var d Delivery
+		if err := json.Unmarshal([]byte(r.Delivery), &d); err != nil {
+			return nil, fmt.Errorf("read how endpoint %s is delivered to: %w", r.ID, err)
+		}
+		if c := collectorOf(d.Batch); c != nil {
+			fresh.collectors[r.ID] = c
+		}
 	}
 	return fresh, nil
 }

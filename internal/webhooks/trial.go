@@ -103,7 +103,7 @@ func (t *tester) test(ctx context.Context, in *updateIn, given httpapi.Item[newT
 	if err != nil {
 		return nil, err
 	}
-	exchange, err := t.send(ctx, to, job)
+	exchange, err := t.try(ctx, to, job)
 	if exchange != nil && exchange.ErrorClass == outbound.ClassBlocked {
 		return nil, refusedAddress(to, err.Error())
 	}
@@ -140,8 +140,8 @@ func (t *tester) sample(ctx context.Context, to target, n newTrial) (jobs.Job, e
 	}, nil
 }
 
-// send makes the one attempt of a test, as run does, and notes nothing.
-func (t *tester) send(ctx context.Context, to target, job jobs.Job) (*jobs.Exchange, error) {
+// try makes the one attempt of a test, as deliver does, and notes nothing.
+func (t *tester) try(ctx context.Context, to target, job jobs.Job) (*jobs.Exchange, error) {
 	ctx, stopWaiting := context.WithTimeoutCause(ctx, testTime, jobs.ErrTimeout)
 	defer stopWaiting()
 	timed, stop := to.Delivery.timed(ctx, job)

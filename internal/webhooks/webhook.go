@@ -75,15 +75,26 @@ func (d *deliverer) run(ctx context.Context, job jobs.Job) (jobs.Result, error) 
 	if err != nil {
 		return jobs.Result{}, err
 	}
+	if to.batches() {
+		return job.Together(ctx, to.Batch.MaxEvents, func(ctx context.Context, all []jobs.Job) (int, jobs.Result, error) {
+			return d.deliverBatch(ctx, all, to)
+		})
+	}
 	request, err := requestOf(job, to)
 	if err != nil {
 		return jobs.Result{}, err
 	}
+	return d.send(ctx, job, to, request)
+}
+
+// send sends a request, and lets what comes of it change what is known of its endpoint.
+func (d *deliverer) send(ctx context.Context, job jobs.Job, to target, request outbound.Request) (jobs.Result, error) {
 	timed, stop := to.Delivery.timed(ctx, job)
 	defer stop()
 	var response outbound.Response
 	var exchange *jobs.Exchange
-	if err = d.authorize(timed, to, &request); err == nil {
+	err := d.authorize(timed, to, &request)
+	if err == nil {
 		response, exchange, err = d.client.Do(timed, request)
 	}
 	if response.Status == http.StatusUnauthorized {
