@@ -152,8 +152,16 @@ func jobOf(c *queue.Claimed) Job {
 type settlement struct {
 	queue.Settlement
 	job  *queue.Claimed
-	luck float64 // of the jitter, in [0, 1)
-	life func() life
+	luck float64     // of the jitter, in [0, 1)
+	life func() life // looks when the job was taken up; nil: it is as old as it is
+}
+
+// lived is the life of the job that its limits count from.
+func (s *settlement) lived() life {
+	if s.life == nil {
+		return life{since: s.job.CreatedAt}
+	}
+	return s.life()
 }
 
 // judge decides what an attempt came to. State stays empty when the lease was
@@ -221,14 +229,14 @@ func (s *settlement) policy(kind Kind, err error) (policy Policy, attempts int, 
 // times are the database's.
 func (s *settlement) tooOld(age time.Duration) bool {
 	next := s.job.StartedAt.Add(s.Duration + s.Delay)
-	return age > 0 && next.Sub(s.job.CreatedAt) > age && next.Sub(s.life().since) > age
+	return age > 0 && next.Sub(s.job.CreatedAt) > age && next.Sub(s.lived().since) > age
 }
 
 // sparedBefore is how many claims of the job came to nothing without counting.
 func (s *settlement) sparedBefore() int64 {
 	n := s.job.Lease - int64(s.job.Attempt)
 	if n >= MaxSpared {
-		n -= s.life().lease
+		n -= s.lived().lease
 	}
 	return n
 }

@@ -3,7 +3,6 @@ package webhooks
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -140,11 +139,9 @@ func (t *tester) sample(ctx context.Context, to target, n newTrial) (jobs.Job, e
 	}, nil
 }
 
-// try makes the one attempt of a test, as deliver does, and notes nothing.
+// try makes the one attempt of a test, and notes nothing.
 func (t *tester) try(ctx context.Context, to target, job jobs.Job) (*jobs.Exchange, error) {
-	ctx, stopWaiting := context.WithTimeoutCause(ctx, testTime, jobs.ErrTimeout)
-	defer stopWaiting()
-	timed, stop := to.Delivery.timed(ctx, job)
+	ctx, stop := context.WithTimeoutCause(ctx, testTime, jobs.ErrTimeout)
 	defer stop()
 	request, err := requestOf(job, to)
 	if err != nil {
@@ -152,15 +149,6 @@ func (t *tester) try(ctx context.Context, to target, job jobs.Job) (*jobs.Exchan
 	}
 	request.Header.Set(headerTest, "true")
 	request.KeepBody = true
-	if err := t.authorize(timed, to, &request); err != nil {
-		return nil, err
-	}
-	response, exchange, err := t.client.Do(timed, request)
-	if response.Status == http.StatusUnauthorized {
-		t.tokens.forget(to.ID)
-	}
-	if err != nil && errors.Is(context.Cause(timed), jobs.ErrTimeout) {
-		err = fmt.Errorf("%w: %w", jobs.ErrTimeout, err)
-	}
+	response, exchange, err := t.exchange(ctx, job, to, request)
 	return exchange, judge(response, err).err
 }
