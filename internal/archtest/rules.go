@@ -15,7 +15,7 @@ var line = [][]string{
 	{"internal/webhooks", "internal/email", "internal/httpcall", "internal/logline"},
 	{"internal/rules"},
 	{"internal/events"},
-	{"internal/schedules", "internal/sources", "internal/replays"},
+	{"internal/schedules", "internal/sources", "internal/replays", "internal/recovery"},
 	{"internal/dashboard"},
 	{"internal/app"},
 	{"internal/bench", "internal/demo"},

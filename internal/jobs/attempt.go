@@ -61,6 +61,7 @@ func (r *Runner) conclude(ctx context.Context, kind Kind, s settlement, result R
 	if err == nil {
 		err = checkValue(result.Value)
 	}
+	s.life = func() life { return lifeOf(ctx, r.db, c) }
 	s.judge(ctx, kind, err)
 	if s.State == "" { // the lease is gone, and with it the right to an outcome
 		r.drop(ctx, c)
@@ -151,7 +152,16 @@ func jobOf(c *queue.Claimed) Job {
 type settlement struct {
 	queue.Settlement
 	job  *queue.Claimed
-	luck float64 // of the jitter, in [0, 1)
+	luck float64     // of the jitter, in [0, 1)
+	life func() life // looks when the job was taken up; nil: it is as old as it is
+}
+
+// lived is the life of the job that its limits count from.
+func (s *settlement) lived() life {
+	if s.life == nil {
+		return life{since: s.job.CreatedAt}
+	}
+	return s.life()
 }
 
 // judge decides what an attempt came to. State stays empty when the lease was
@@ -184,7 +194,7 @@ func (s *settlement) judge(ctx context.Context, kind Kind, err error) {
 		s.Outcome, s.Error = queue.OutcomeTimeout, errorText(errTimeout.Error()+": "+err.Error())
 	case errors.Is(err, ErrTimeout):
 		s.Outcome, s.Error = queue.OutcomeTimeout, errorText(err.Error())
-	case isThrottled(err) && s.job.Lease-int64(s.job.Attempt) < MaxSpared:
+	case isThrottled(err) && s.sparedBefore() < MaxSpared:
 		s.State, s.Outcome, s.Error, s.Delay = queue.Retrying, queue.OutcomeThrottled, errorText(err.Error()), AskedDelay(err)
 		return
 	default:
@@ -215,10 +225,20 @@ func (s *settlement) policy(kind Kind, err error) (policy Policy, attempts int, 
 }
 
 // tooOld says whether the next attempt would come when the job is older than it may
-// become; 0 is any age. Both times are the database's.
+// become; 0 is any age. A job that was taken up again is as old as that is ago. Both
+// times are the database's.
 func (s *settlement) tooOld(age time.Duration) bool {
 	next := s.job.StartedAt.Add(s.Duration + s.Delay)
-	return age > 0 && next.Sub(s.job.CreatedAt) > age
+	return age > 0 && next.Sub(s.job.CreatedAt) > age && next.Sub(s.lived().since) > age
+}
+
+// sparedBefore is how many claims of the job came to nothing without counting.
+func (s *settlement) sparedBefore() int64 {
+	n := s.job.Lease - int64(s.job.Attempt)
+	if n >= MaxSpared {
+		n -= s.lived().lease
+	}
+	return n
 }
 
 // policyOf is the job's own retry policy or its kind's.

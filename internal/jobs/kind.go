@@ -141,7 +141,8 @@ func RetryAfter(d time.Duration, err error) error { return &verdict{err: err, af
 func Snooze(d time.Duration, err error) error { return &verdict{err: err, after: d, snooze: true} }
 
 // Throttled is RetryAfter of an attempt that was turned away without having been tried.
-// It is on record but does not count, MaxSpared times in the life of a job.
+// It is on record but does not count, MaxSpared times in the life of a job, which begins
+// anew when the job is taken up again.
 func Throttled(d time.Duration, err error) error {
 	return &verdict{err: err, after: d, throttled: true}
 }

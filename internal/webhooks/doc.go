@@ -21,6 +21,8 @@
 //     well and never shown. During a rotation all secrets that have their time sign.
 //   - An endpoint is read anew for each attempt, if together with others that begin at
 //     that moment: a change holds from its answer on.
+//   - A test webhook is made, signed and sent as any other, at once and without a job.
+//     It says so in a header, and says nothing of the endpoint's health.
 //
 // An endpoint with event_types subscribes to them and needs no rule.
 //

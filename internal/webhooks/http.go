@@ -22,7 +22,9 @@ type Endpoints struct {
 	DB    *pg.DB
 	Box   *sealed.Box
 	Guard *outbound.Guard
-	Log   *slog.Logger
+	// Client sends test webhooks; those of jobs have the client of the kind.
+	Client *outbound.Client
+	Log    *slog.Logger
 	// DisableAfter is how long an endpoint may fail without a success before it is
 	// disabled; 0: for ever.
 	DisableAfter time.Duration
@@ -57,6 +59,7 @@ func (e *Endpoints) Routes(api *httpapi.API) {
 		OperationID: "delete-endpoint", Method: http.MethodDelete, Path: "/endpoints/{id}", DefaultStatus: http.StatusNoContent, Tags: []string{"endpoints"},
 		Summary: "Delete an endpoint", Description: "Jobs that wait for it fail at their next attempt.",
 	}, e.remove)
+	e.testRoute(api)
 }
 
 type endpointOut struct{ Body Endpoint }

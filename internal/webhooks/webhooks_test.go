@@ -40,7 +40,7 @@ func start(t *testing.T) *bundle {
 	box, err := sealed.New(base64.StdEncoding.EncodeToString(make([]byte, 32)))
 	require.NoError(t, err)
 	b := &bundle{db: pgtest.New(t)}
-	b.endpoints = &webhooks.Endpoints{DB: b.db, Box: box, Guard: guard, Log: slog.New(slog.DiscardHandler), DisableAfter: 100 * time.Hour}
+	b.endpoints = &webhooks.Endpoints{DB: b.db, Box: box, Guard: guard, Client: outbound.NewClient(guard, "test"), Log: slog.New(slog.DiscardHandler), DisableAfter: 100 * time.Hour}
 	b.kind = webhooks.Kind(b.endpoints, outbound.NewClient(guard, "test"))
 	api := httpapi.New(httpapi.Config{Version: "test", MaxBody: 1 << 20, Log: slog.New(slog.DiscardHandler), Fault: pg.Fault})
 	b.endpoints.Routes(api)
