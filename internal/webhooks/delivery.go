@@ -30,7 +30,7 @@ type DeliveryPatch struct {
 	MaxAge      *string      `json:"max_age,omitempty"`
 	RateLimit   *queues.Rate `json:"rate_limit,omitempty"`
 	MaxInFlight *int         `json:"max_in_flight,omitempty" minimum:"1" maximum:"10000"`
-	Reset       []string     `json:"reset,omitempty" nullable:"false" enum:"timeout,retry,max_attempts,max_age,rate_limit,max_in_flight" doc:"Fields that go back to their default"`
+	Reset       []string     `json:"reset,omitempty" nullable:"false" enum:"timeout,retry,max_attempts,max_age,rate_limit,max_in_flight,pattern,transform" doc:"Fields that go back to their default, which of pattern and transform is none"`
 }
 
 // Bounds of what an endpoint may ask for.
