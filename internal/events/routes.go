@@ -29,7 +29,6 @@ type routes struct {
 	version     int64
 	rules       *rules.Set
 	subscribers *webhooks.Subscribers
-	lines       *webhooks.Lines
 	guard       guard
 }
 
@@ -59,21 +58,15 @@ func (r *router) refresh(ctx context.Context, tx *sqlx.Tx) (time.Time, *routes, 
 	if err != nil {
 		return time.Time{}, nil, err
 	}
-	subscribers, err := now.subscribers.Reload(ctx, tx)
+	subscribers, err := now.subscribers.Reload(ctx, tx, r.log)
 	if err != nil {
 		return time.Time{}, nil, err
-	}
-	lines := now.lines
-	if subscribers != now.subscribers { // some endpoint has changed
-		if lines, err = webhooks.LoadLines(ctx, tx); err != nil {
-			return time.Time{}, nil, err
-		}
 	}
 	guard, err := loadGuard(ctx, tx, now.guard, r.log)
 	if err != nil {
 		return time.Time{}, nil, err
 	}
-	fresh := &routes{version: row.Version, rules: set, subscribers: subscribers, lines: lines, guard: guard}
+	fresh := &routes{version: row.Version, rules: set, subscribers: subscribers, guard: guard}
 	r.current.Store(fresh)
 	return row.Now, fresh, nil
 }
@@ -81,22 +74,22 @@ func (r *router) refresh(ctx context.Context, tx *sqlx.Tx) (time.Time, *routes, 
 // jobsFor gives the jobs that the routes make of an event.
 func (r *router) jobsFor(rt *routes, a *acceptance) []queue.NewJob {
 	e := &a.event
-	made := rt.rules.Jobs(r.kinds, e.Tenant, pattern.NewEvent(e.envelope(), a.view))
-	for _, endpoint := range rt.subscribers.Of(e.Tenant, e.Type, e.Source) {
+	seen := pattern.NewEvent(e.envelope(), a.view)
+	event := expression.Once(seen)
+	made := rt.rules.Jobs(r.kinds, e.Tenant, seen, event, rt.subscribers)
+	for _, endpoint := range rt.subscribers.Of(e.Tenant, e.Type, e.Source, seen) {
 		job := queue.NewJob{
 			ID: uuid.Must(uuid.NewV7()), Tenant: e.Tenant, Kind: webhooks.KindName,
-			EndpointID: uuid.NullUUID{UUID: endpoint, Valid: true},
+			EndpointID: uuid.NullUUID{UUID: endpoint.ID, Valid: true},
+		}
+		var err error
+		if job.Payload, err = endpoint.Body(event); err != nil {
+			job.Unmade = err.Error()
 		}
 		r.kinds.Fill(&job, jobs.Options{})
 		made = append(made, job)
 	}
-	var view *expression.Event
-	rt.lines.Order(made, func() *expression.Event {
-		if view == nil {
-			view = expression.NewEvent(e.envelope(), a.view)
-		}
-		return view
-	})
+	rt.subscribers.Order(made, event)
 	for i := range made {
 		rt.subscribers.Collect(&made[i])
 		made[i].EventID, made[i].EventType = uuid.NullUUID{UUID: e.ID, Valid: true}, e.Type

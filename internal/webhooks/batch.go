@@ -73,11 +73,11 @@ type collector struct {
 // Collect lets a webhook wait for company where its endpoint wants that. One that has a
 // time or an order of its own keeps it.
 func (s *Subscribers) Collect(job *queue.NewJob) {
-	c := s.collectors[job.EndpointID.UUID]
-	if c == nil || job.Kind != KindName || job.Unmade != "" || job.Delay > 0 || job.OrderingKey != "" || job.LimitKey != "" {
+	to := s.byID[job.EndpointID.UUID]
+	if to == nil || to.collector == nil || job.Kind != KindName || job.Unmade != "" || job.Delay > 0 || job.OrderingKey != "" || job.LimitKey != "" {
 		return
 	}
-	if c.count.Add(1)%c.most != 0 { // else it is the one that the others waited for
+	if c := to.collector; c.count.Add(1)%c.most != 0 { // else it is the one that the others waited for
 		job.Delay, job.Gathers = c.wait, true
 	}
 }

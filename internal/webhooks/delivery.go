@@ -34,7 +34,7 @@ type DeliveryPatch struct {
 	MaxInFlight *int         `json:"max_in_flight,omitempty" minimum:"1" maximum:"10000"`
 	Ordering    *Ordering    `json:"ordering,omitempty"`
 	Batch       *Batch       `json:"batch,omitempty"`
-	Reset       []string     `json:"reset,omitempty" nullable:"false" enum:"timeout,retry,max_attempts,max_age,rate_limit,max_in_flight,ordering,batch" doc:"Fields that go back to their default"`
+	Reset       []string     `json:"reset,omitempty" nullable:"false" enum:"timeout,retry,max_attempts,max_age,rate_limit,max_in_flight,ordering,batch,pattern,transform" doc:"Fields that go back to their default, which of pattern and transform is none"`
 }
 
 // Bounds of what an endpoint may ask for.

@@ -45,7 +45,7 @@ func (e *Endpoints) Routes(api *httpapi.API) {
 	}, e.get)
 	httpapi.RegisterBody(api, httpapi.Operation{
 		OperationID: "update-endpoint", Method: http.MethodPatch, Path: "/endpoints/{id}", Tags: []string{"endpoints"},
-		Summary: "Change some fields of an endpoint", Description: "Fields that are absent stay as they are. The change holds from the next attempt on.",
+		Summary: "Change some fields of an endpoint", Description: "Fields that are absent stay as they are. The change holds from the next attempt on, and that of event_types, pattern and transform for every event accepted after the answer.",
 	}, httpapi.OneLoose[EndpointPatch](), e.update)
 	httpapi.RegisterBody(api, httpapi.Operation{
 		OperationID: "rotate-endpoint-secret", Method: http.MethodPost, Path: "/endpoints/{id}/secret/rotate", DefaultStatus: http.StatusOK, Tags: []string{"endpoints"},
@@ -80,7 +80,7 @@ func (e *Endpoints) create(ctx context.Context, _ *struct{ httpapi.JSONBody }, g
 	t := target{
 		Endpoint: Endpoint{
 			ID: uuid.Must(uuid.NewV7()), Tenant: n.Tenant, URL: n.URL, Description: n.Description,
-			Delivery: n.Delivery, EventTypes: n.EventTypes, Format: cmp.Or(n.Format, formatStandard), Enabled: n.Enabled == nil || *n.Enabled,
+			Delivery: n.Delivery, EventTypes: typesBeside(n.Pattern, n.EventTypes), Pattern: n.Pattern, Transform: n.Transform, Format: cmp.Or(n.Format, formatStandard), Enabled: n.Enabled == nil || *n.Enabled,
 		},
 		secret: n.Secret, headers: n.Headers, credentials: credentials{Auth: n.Auth, TLS: n.TLS},
 	}
@@ -246,9 +246,7 @@ func (p EndpointPatch) apply(t *target) []fault.Detail {
 		t.secret, t.old = *p.Secret, nil
 	}
 	p.DeliveryPatch.apply(&t.Delivery)
-	if p.EventTypes != nil {
-		t.EventTypes = p.EventTypes
-	}
+	p.applyFilter(t)
 	if p.Format != nil {
 		t.Format = *p.Format
 	}

@@ -50,17 +50,22 @@ type line struct {
 	skips    bool
 }
 
-func (o *Ordering) line(endpoint uuid.UUID) (*line, error) {
+// line makes the order of an endpoint ready for use. One that does not compile here is
+// none: events are accepted without it.
+func (o *Ordering) line(endpoint uuid.UUID) *line {
+	if o == nil {
+		return nil
+	}
 	l := &line{endpoint: endpoint, skips: o.OnFailure == jobs.OnFailureSkip}
 	if o.By == byEndpoint {
-		return l, nil
+		return l
 	}
 	by, err := expression.CompileText(o.By)
 	if err != nil {
-		return nil, fmt.Errorf("the order of endpoint %s %w", endpoint, err)
+		return nil
 	}
 	l.by = by
-	return l, nil
+	return l
 }
 
 // order gives a job for the endpoint its place, unless it has one of its own.
@@ -94,52 +99,19 @@ func keyOf(endpoint uuid.UUID, value string) string {
 	return key
 }
 
-// Lines are the orders of all endpoints that have one. They do not change.
-type Lines struct{ byEndpoint map[uuid.UUID]*line }
-
-// LoadLines gives the orders as q sees them. A stored one that does not compile here is
-// none: events are accepted without it.
-func LoadLines(ctx context.Context, q pg.Querier) (*Lines, error) {
-	var rows []row
-	// Few endpoints have one, and the text says which may.
-	if err := q.SelectContext(ctx, &rows, `SELECT id, delivery FROM signalstack.endpoints WHERE delivery LIKE '%"ordering"%'`); err != nil {
-		return nil, fmt.Errorf("load the orders of endpoints: %w", err)
-	}
-	lines := &Lines{byEndpoint: map[uuid.UUID]*line{}}
-	for _, r := range rows {
-		if l := r.line(); l != nil {
-			lines.byEndpoint[r.ID] = l
-		}
-	}
-	return lines, nil
-}
-
-// line gives the order of a stored endpoint, or nil.
-func (r row) line() *line {
-	var d Delivery
-	if err := json.Unmarshal([]byte(r.Delivery), &d); err != nil || d.Ordering == nil {
-		return nil
-	}
-	l, err := d.Ordering.line(r.ID)
-	if err != nil {
-		return nil
-	}
-	return l
-}
-
 // Order gives the jobs of an event that deliver to endpoints their places in the orders
 // of these, where they have none of their own. event is called only where an order looks
 // at the event.
-func (l *Lines) Order(made []queue.NewJob, event func() *expression.Event) {
-	if l == nil || len(l.byEndpoint) == 0 {
+func (s *Subscribers) Order(made []queue.NewJob, event func() *expression.Event) {
+	if len(s.byID) == 0 {
 		return
 	}
 	for i := range made {
-		if made[i].Kind != KindName || !made[i].EndpointID.Valid {
+		if made[i].Kind != KindName {
 			continue
 		}
-		if line := l.byEndpoint[made[i].EndpointID.UUID]; line != nil {
-			line.order(&made[i], event)
+		if to := s.byID[made[i].EndpointID.UUID]; to != nil && to.line != nil {
+			to.line.order(&made[i], event)
 		}
 	}
 }
@@ -158,7 +130,11 @@ func KnownInOrder(ctx context.Context, q pg.Querier, tenant string, ids []uuid.U
 	}
 	known := make(map[uuid.UUID]func(*queue.NewJob), len(rows))
 	for _, r := range rows {
-		l := r.line()
+		var d Delivery
+		if err := json.Unmarshal([]byte(r.Delivery), &d); err != nil {
+			return nil, fmt.Errorf("read how endpoint %s is delivered to: %w", r.ID, err)
+		}
+		l := d.Ordering.line(r.ID)
 		known[r.ID] = func(job *queue.NewJob) {
 			if l != nil {
 				l.order(job, func() *expression.Event { return eventOfPayload(job) })

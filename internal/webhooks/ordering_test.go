@@ -2,6 +2,7 @@ package webhooks_test
 
 import (
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -55,7 +56,7 @@ func TestLinesOfEndpoints(t *testing.T) {
 	keyed := b.create(t, "https://example.com", `,"ordering":{"by":"<$.data.k>"}`)
 	other := b.create(t, "https://example.com", `,"ordering":{"by":"<$.data.k>","on_failure":"skip"}`)
 	plain := b.create(t, "https://example.com", "")
-	lines, err := webhooks.LoadLines(t.Context(), b.db)
+	lines, err := new(webhooks.Subscribers).Reload(t.Context(), b.db, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	known, err := webhooks.KnownInOrder(t.Context(), b.db, "default", []uuid.UUID{whole.ID, keyed.ID, other.ID, plain.ID, uuid.New()})
 	require.NoError(t, err)

@@ -11,10 +11,12 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/signalstack/signalstack/internal/eventtypes"
+	"github.com/signalstack/signalstack/internal/expression"
 	"github.com/signalstack/signalstack/internal/fault"
 	"github.com/signalstack/signalstack/internal/httpapi"
 	"github.com/signalstack/signalstack/internal/jobs"
 	"github.com/signalstack/signalstack/internal/outbound"
+	"github.com/signalstack/signalstack/internal/pattern"
 )
 
 const (
@@ -132,11 +134,36 @@ func (t *tester) sample(ctx context.Context, to target, n newTrial) (jobs.Job, e
 	if data == nil {
 		data = httpapi.JSON(sampleData)
 	}
-	return jobs.Job{
+	job := jobs.Job{
 		ID: uuid.Must(uuid.NewV7()), Tenant: to.Tenant, Kind: KindName, Attempt: 1, MaxAttempts: 1, CreatedAt: to.now,
 		EndpointID: uuid.NullUUID{UUID: to.ID, Valid: true},
 		Event:      &jobs.Event{ID: uuid.Must(uuid.NewV7()), Type: eventType, Time: to.now, Data: []byte(data)},
-	}, nil
+	}
+	var err error
+	job.Payload, err = shape(to, job)
+	return job, err
+}
+
+// shape makes the body that the endpoint's transform makes of the sample; nil when it has
+// none.
+func shape(to target, job jobs.Job) ([]byte, error) {
+	if to.Transform == "" {
+		return nil, nil
+	}
+	event := expression.NewEvent(pattern.Envelope{
+		ID: job.Event.ID.String(), Tenant: job.Tenant, Type: job.Event.Type, Time: job.Event.Time.UTC().Format(time.RFC3339Nano),
+	}, job.Event.Data)
+	program, err := expression.CompileTransform(to.Transform)
+	if err == nil {
+		var body []byte
+		if body, err = program.Apply(event); err == nil {
+			return body, nil
+		}
+	}
+	return nil, &fault.Error{
+		Kind: fault.Invalid, Code: "transform_failed", Message: "The transform of endpoint " + to.ID.String() + " makes no body of the sample event.",
+		Details: []fault.Detail{{Pointer: "/data", Detail: err.Error()}},
+	}
 }
 
 // try makes the one attempt of a test, and notes nothing.
