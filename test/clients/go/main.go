@@ -31,12 +31,7 @@ type job struct {
 }
 
 type object map[string]any
-
-var (
-	errCanceled = errors.New("the job was canceled")
-	errLost     = errors.New("the lease was lost")
-	errStopped  = errors.New("the worker stops")
-)
+var errCanceled, errLost, errStopped = errors.New("the job was canceled"), errors.New("the lease was lost"), errors.New("the worker stops")
 
 // call posts, again and again while the server is away, and gives the status.
 func call(ctx context.Context, path string, in object, out any) (int, error) {
