@@ -60,7 +60,9 @@ type language struct{ name, program, source string }
 func TestClients(t *testing.T) {
 	t.Parallel()
 	goClient := filepath.Join(t.TempDir(), "client")
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", goClient, "./go").CombinedOutput()
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", goClient, ".")
+	build.Dir = "go" // a module of its own, as that of a user is
+	out, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	for _, l := range []language{{"go", goClient, ""}, {"node", "node", "node/worker.mjs"}, {"python", "python3", "python/worker.py"}} {
 		t.Run(l.name, func(t *testing.T) {
