@@ -164,7 +164,7 @@ func TestFilterIsSetReplacedAndRemoved(t *testing.T) {
 		return b.endpoint(t, 200, http.MethodGet, path, "")
 	}
 	now := patch(`{"description":"d"}`)
-	require.Equal(t, `{"data":{"n":[9007199254740993,1e400]}}`, string(now.Pattern), "it stays")
+	require.Equal(t, `{"data":{"n":[9007199254740993,1e400]}}`, string(now.Pattern), "it stays") //nolint:testifylint // the bytes are meant
 	require.Equal(t, `{text: "<&>", n: .data.n} # é`, now.Transform)
 	now = patch(`{"event_types":["a"],"pattern":{"type":["a"]},"transform":"."}`)
 	require.Equal(t, []any{[]string{"a"}, `{"type":["a"]}`, "."}, []any{now.EventTypes, string(now.Pattern), now.Transform})
