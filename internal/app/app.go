@@ -13,6 +13,7 @@ import (
 
 	"github.com/signalstack/signalstack/internal/config"
 	"github.com/signalstack/signalstack/internal/jobs"
+	"github.com/signalstack/signalstack/internal/keys"
 	"github.com/signalstack/signalstack/internal/outbound"
 	"github.com/signalstack/signalstack/internal/pg"
 	"github.com/signalstack/signalstack/internal/sealed"
@@ -48,6 +49,7 @@ type App struct {
 	endpoints *webhooks.Endpoints
 	sources   *sources.API
 	kinds     *jobs.Registry
+	ring      *keys.Ring
 	draining  atomic.Bool
 	worked    chan struct{} // closed when no job runs here any more
 	started   time.Time
@@ -87,6 +89,9 @@ func open(opt Options) (*App, error) {
 		return nil, errors.Join(err, a.closePools())
 	}
 	a.endpoints = &webhooks.Endpoints{DB: a.db, Box: box, Guard: guard, Log: a.log, DisableAfter: opt.Config.DisableAfter}
+	if a.ring, err = keys.NewRing(a.db, opt.Config.AdminKey, opt.Config.SecretKey, a.log); err != nil {
+		return nil, errors.Join(err, a.closePools())
+	}
 	a.sources = sources.New(a.db, box, a.log)
 	if a.kinds, err = a.newKinds(guard); err != nil {
 		return nil, errors.Join(err, a.closePools())
