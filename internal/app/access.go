@@ -52,15 +52,16 @@ func object(noun, table string, params ...string) whose {
 }
 
 // Things that belong to a tenant, by the parameter id of the path.
-func endpoint() whose { return object("endpoint", "endpoints", "id") }
-func rule() whose     { return object("rule", "rules", "id") }
-func event() whose    { return object("event", "events", "id") }
-func job() whose      { return object("job", "jobs", "id") }
-func source() whose   { return object("source", "sources", "id") }
-func replay() whose   { return object("replay", "bulk_operations", "id") }
-func erasure() whose  { return object("erasure", "erasures", "id") }
-func key() whose      { return object("key", "keys", "id") }
-func attempt() whose  { return object("attempt", "jobs", "job_id", "lease") }
+func endpoint() whose  { return object("endpoint", "endpoints", "id") }
+func rule() whose      { return object("rule", "rules", "id") }
+func event() whose     { return object("event", "events", "id") }
+func job() whose       { return object("job", "jobs", "id") }
+func source() whose    { return object("source", "sources", "id") }
+func replay() whose    { return object("replay", "bulk_operations", "id") }
+func erasure() whose   { return object("erasure", "erasures", "id") }
+func operation() whose { return object("operation", "bulk_operations", "id") }
+func key() whose       { return object("key", "keys", "id") }
+func attempt() whose   { return object("attempt", "jobs", "job_id", "lease") }
 
 const (
 	noPortal = keys.Permission("")
@@ -94,6 +95,8 @@ func accessTable() map[string]access {
 		"list-sources":     {keys.Read, noPortal, named()},
 		"get-source":       {keys.Read, noPortal, source()},
 		"list-replays":     {keys.Read, noPortal, named()},
+		"list-operations":  {keys.Read, noPortal, named()},
+		"get-operation":    {keys.Read, noPortal, operation()},
 		"get-replay":       {keys.Read, noPortal, replay()},
 		"list-erasures":    {keys.Read, noPortal, named()},
 		"get-erasure":      {keys.Read, noPortal, erasure()},
@@ -110,6 +113,8 @@ func accessTable() map[string]access {
 		"delete-endpoint":        {keys.Admin, manage, endpoint()},
 		"enable-endpoint":        {keys.Admin, manage, endpoint()},
 		"rotate-endpoint-secret": {keys.Admin, manage, endpoint()},
+		"test-endpoint":          {keys.Admin, manage, endpoint()},
+		"recover-endpoint":       {keys.Admin, manage, endpoint()},
 		"retry-job":              {keys.Admin, manage, job()},
 
 		"cancel-job":             {keys.Admin, noPortal, job()},
@@ -127,6 +132,9 @@ func accessTable() map[string]access {
 		"replay-event":           {keys.Admin, noPortal, event()},
 		"create-replay":          {keys.Admin, noPortal, named()},
 		"cancel-replay":          {keys.Admin, noPortal, replay()},
+		"cancel-operation":       {keys.Admin, noPortal, operation()},
+		"retry-jobs":             {keys.Admin, noPortal, named()},
+		"cancel-jobs":            {keys.Admin, noPortal, named()},
 		"erase-event":            {keys.Admin, noPortal, event()},
 		"erase-subject":          {keys.Admin, noPortal, named()},
 		"create-key":             {keys.Admin, noPortal, named()},

@@ -55,6 +55,7 @@ func unbound(of whose, op *openapi3.Operation) string {
 		if !has("path", "tenant") {
 			return "its path has no tenant"
 		}
+	default:
 	case objects:
 		for _, name := range of.params {
 			if !has("path", name) {

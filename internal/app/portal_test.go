@@ -64,7 +64,7 @@ func (c caller) send(t *testing.T, method, path, body string) (status int, answe
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := (&http.Client{Timeout: time.Minute}).Do(req)
 	require.NoError(t, err)
 	defer func() { _ = resp.Body.Close() }()
 	answer, err = io.ReadAll(resp.Body)
@@ -91,9 +91,9 @@ func (c caller) get(t *testing.T, want int, method, path, body, field string) st
 }
 
 // operation is one of the document.
-type operation struct{ id, method, path string }
+type documented struct{ id, method, path string }
 
-func operations(t *testing.T, c caller) []operation {
+func operations(t *testing.T, c caller) []documented {
 	t.Helper()
 	status, raw := c.send(t, http.MethodGet, "/openapi.json", "")
 	require.Equal(t, 200, status)
@@ -103,13 +103,13 @@ func operations(t *testing.T, c caller) []operation {
 		} `json:"paths"`
 	}
 	require.NoError(t, json.Unmarshal(raw, &doc))
-	var all []operation
+	var all []documented
 	for path, methods := range doc.Paths {
 		for method, op := range methods {
-			all = append(all, operation{op.OperationID, strings.ToUpper(method), path})
+			all = append(all, documented{op.OperationID, strings.ToUpper(method), path})
 		}
 	}
-	slices.SortFunc(all, func(a, b operation) int { return strings.Compare(a.id, b.id) })
+	slices.SortFunc(all, func(a, b documented) int { return strings.Compare(a.id, b.id) })
 	return all
 }
 
@@ -124,12 +124,14 @@ var mayRun = map[string]string{
 
 	"list-events": "raut", "get-event": "raut", "list-rules": "raut", "get-rule": "raut", "test-rule": "raut",
 	"list-sources": "raut", "get-source": "raut", "list-replays": "raut", "get-replay": "raut", "list-erasures": "raut", "get-erasure": "raut",
+	"list-operations": "raut", "get-operation": "raut", "cancel-operation": "at", "retry-jobs": "at", "cancel-jobs": "at",
 	"get-summary": "raut", "get-timeseries": "raut", "get-tenant": "raut",
 	"list-queues": "ra", "get-queue": "ra", "list-limits": "ra", "list-tenants": "ra",
 
 	"list-jobs": "rautpm", "get-job": "rautpm", "list-attempts": "rautpm", "get-attempt": "rautpm",
 	"list-endpoints": "rautpm", "get-endpoint": "rautpm", "list-event-types": "rautpm", "get-event-type": "rautpm",
 	"create-endpoint": "atm", "update-endpoint": "atm", "delete-endpoint": "atm", "enable-endpoint": "atm", "rotate-endpoint-secret": "atm", "retry-job": "atm",
+	"test-endpoint": "atm", "recover-endpoint": "atm",
 
 	"cancel-job": "at", "update-job": "at", "create-rule": "at", "update-rule": "at", "delete-rule": "at",
 	"create-event-type": "at", "add-event-type-version": "at", "update-event-type": "at", "delete-event-type": "at",
@@ -202,20 +204,21 @@ func firstOf(a, b string) string {
 // path.
 func estate(t *testing.T, admin caller, tenant, receiver string) map[string]string {
 	t.Helper()
-	make1 := func(status int, path, body, field string) string {
+	made := func(status int, path, body, field string) string {
 		return admin.get(t, status, http.MethodPost, path, strings.Replace(body, "{", `{"tenant":"`+tenant+`",`, 1), field)
 	}
 	things := map[string]string{}
-	things["endpoints"] = make1(201, "/endpoints", `{"url":"`+receiver+`"}`, "id")
-	things["rules"] = make1(201, "/rules", `{"name":"n","pattern":{"type":["x"]},"actions":[{"kind":"log","payload":{"message":"m"}}]}`, "id")
-	things["sources"] = make1(201, "/sources", `{"name":"n","kind":"github","secrets":[{"secret":"s"}]}`, "id")
-	make1(201, "/event-types", `{"type":"x.`+tenant+`","schema":{}}`, "")
-	things["events"] = make1(201, "/events", `{"type":"y","subject":"s"}`, "id")
-	things["jobs"] = make1(201, "/jobs", `{"kind":"webhook","payload":{"endpoint_id":"`+things["endpoints"]+`","type":"y","data":{}}}`, "id")
-	things["log"] = make1(201, "/jobs", `{"kind":"log","payload":{"message":"m"}}`, "id")
-	things["replays"] = make1(202, "/replays", `{"filter":{"type":"nothing"}}`, "id")
-	things["erasures"] = make1(202, "/events/erase", `{"subject":"nobody"}`, "id")
-	things["keys"] = make1(201, "/keys", `{"scopes":["read"]}`, "id")
+	things["endpoints"] = made(201, "/endpoints", `{"url":"`+receiver+`"}`, "id")
+	things["rules"] = made(201, "/rules", `{"name":"n","pattern":{"type":["x"]},"actions":[{"kind":"log","payload":{"message":"m"}}]}`, "id")
+	things["sources"] = made(201, "/sources", `{"name":"n","kind":"github","secrets":[{"secret":"s"}]}`, "id")
+	made(201, "/event-types", `{"type":"x.`+tenant+`","schema":{}}`, "")
+	things["events"] = made(201, "/events", `{"type":"y","subject":"s"}`, "id")
+	things["jobs"] = made(201, "/jobs", `{"kind":"webhook","payload":{"endpoint_id":"`+things["endpoints"]+`","type":"y","data":{}}}`, "id")
+	things["log"] = made(201, "/jobs", `{"kind":"log","payload":{"message":"m"}}`, "id")
+	things["replays"] = made(202, "/replays", `{"filter":{"type":"nothing"}}`, "id")
+	things["operations"] = made(202, "/jobs/retry", `{"filter":{"kind":"nothing"}}`, "id")
+	things["erasures"] = made(202, "/events/erase", `{"subject":"nobody"}`, "id")
+	things["keys"] = made(201, "/keys", `{"scopes":["read"]}`, "id")
 	for _, job := range []string{things["jobs"], things["log"]} {
 		require.Eventually(t, func() bool {
 			_, answer := admin.send(t, http.MethodGet, "/jobs/"+job, "")
@@ -227,7 +230,7 @@ func estate(t *testing.T, admin caller, tenant, receiver string) map[string]stri
 
 // nounOf names the sort of thing that the id in the path of an operation is of; "" when
 // no id is in it.
-func nounOf(op operation) string {
+func nounOf(op documented) string {
 	first := strings.Split(op.path, "/")[1]
 	switch {
 	case first == "attempts" && strings.Contains(op.path, "{"):
@@ -296,7 +299,7 @@ func TestTenantsSeeNothingOfEachOther(t *testing.T) {
 	}
 }
 
-func bodyFor(op operation) string {
+func bodyFor(op documented) string {
 	if op.method == http.MethodGet || op.method == http.MethodDelete {
 		return ""
 	}
@@ -313,7 +316,7 @@ func essence(t *testing.T, answer []byte, id string) map[string]any {
 }
 
 // checkList wants the rows of a list to be of tenant t1, and some of them.
-func checkList(t *testing.T, c caller, op operation) {
+func checkList(t *testing.T, c caller, op documented) {
 	t.Helper()
 	status, answer := c.send(t, op.method, op.path, "")
 	require.Equal(t, 200, status, "%s: %s", op.id, answer)
@@ -349,6 +352,7 @@ func TestABoundCallerActsForItsTenant(t *testing.T) {
 	bound.get(t, 403, http.MethodPost, "/events?atomic=true", `[{"type":"x","tenant":"t2"}]`, "code")
 	require.Equal(t, "t1", bound.get(t, 201, http.MethodPost, "/jobs", `{"kind":"log","payload":{"message":"m"}}`, "tenant"))
 	bound.get(t, 403, http.MethodPost, "/jobs", `{"kind":"log","payload":{"message":"m"},"tenant":"t2"}`, "code")
+	bound.get(t, 403, http.MethodPost, "/jobs/retry", `{"filter":{"kind":"log"},"tenant":"*"}`, "code")
 	bound.get(t, 200, http.MethodGet, "/tenants/t1", "", "tenant")
 	bound.get(t, 403, http.MethodGet, "/tenants/t2", "", "code")
 	// Its keys and links are its tenant's too.
@@ -373,7 +377,7 @@ func TestABoundCallerActsForItsTenant(t *testing.T) {
 				req.Header.Set(name, value)
 			}
 		}
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := (&http.Client{Timeout: time.Minute}).Do(req)
 		require.NoError(t, err)
 		require.NoError(t, resp.Body.Close())
 		require.Equal(t, 403, resp.StatusCode, ce)

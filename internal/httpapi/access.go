@@ -193,6 +193,7 @@ func (b *Batch[T]) bindTenant(own string) error {
 // bytes is not looked into: it is data.
 func bindTenants(v reflect.Value, at, own string) *fault.Error {
 	switch v.Kind() {
+	default:
 	case reflect.Pointer:
 		if !v.IsNil() {
 			return bindTenants(v.Elem(), at, own)

@@ -35,10 +35,10 @@ type parcel struct {
 type parcels struct {
 	Body struct {
 		Seen   []parcel `json:"seen,omitempty"`
-		Tenant string  `json:"tenant"`
-		Kind   string  `json:"kind"`
-		Whose  string  `json:"whose"`
-		Fault  int     `json:"faults"`
+		Tenant string   `json:"tenant"`
+		Kind   string   `json:"kind"`
+		Whose  string   `json:"whose"`
+		Fault  int      `json:"faults"`
 	}
 }
 
@@ -109,8 +109,12 @@ func TestBodiesAreBoundToTheTenant(t *testing.T) {
 	require.JSONEq(t, `{"tenant":"","kind":"","whose":"t1","faults":0,"seen":[
 		{"tenant":"t1","deep":{"tenant":"t1"},"each":[{"tenant":"t1"},{"tenant":"t1"}],"filter":{"tenant":"t1"},"data":{"tenant":"t2"}}]}`, body)
 	for _, c := range [][2]string{
-		{`{"tenant":"t2"}`, `"/tenant"`}, {`{"deep":{"tenant":"t2"}}`, `"/deep/tenant"`}, {`{"each":[{"tenant":"t2"}]}`, `"/each/tenant"`},
-		{`{"filter":{"tenant":"t2"}}`, `"/filter/tenant"`}, {`{"note":"x"}`, `"/note"`}, {`{"tenant":"t\u0032"}`, `"/tenant"`},
+		{`{"tenant":"t2"}`, `"/tenant"`},
+		{`{"deep":{"tenant":"t2"}}`, `"/deep/tenant"`},
+		{`{"each":[{"tenant":"t2"}]}`, `"/each/tenant"`},
+		{`{"filter":{"tenant":"t2"}}`, `"/filter/tenant"`},
+		{`{"note":"x"}`, `"/note"`},
+		{`{"tenant":"t\u0032"}`, `"/tenant"`},
 	} {
 		status, body := send(c[0])
 		require.Equal(t, 403, status, c[0])
