@@ -14,6 +14,7 @@ import (
 	"github.com/signalstack/signalstack/internal/config"
 	"github.com/signalstack/signalstack/internal/external"
 	"github.com/signalstack/signalstack/internal/jobs"
+	"github.com/signalstack/signalstack/internal/keys"
 	"github.com/signalstack/signalstack/internal/outbound"
 	"github.com/signalstack/signalstack/internal/pg"
 	"github.com/signalstack/signalstack/internal/sealed"
@@ -50,6 +51,7 @@ type App struct {
 	sources   *sources.API
 	kinds     *jobs.Registry
 	leases    *external.API
+	ring      *keys.Ring
 	draining  atomic.Bool
 	worked    chan struct{} // closed when no job runs here any more
 	started   time.Time
@@ -86,6 +88,9 @@ func open(opt Options) (*App, error) {
 	}
 	box, err := a.openBox()
 	if err != nil {
+		return nil, errors.Join(err, a.closePools())
+	}
+	if a.ring, err = keys.NewRing(a.db, opt.Config.AdminKey, opt.Config.SecretKey, a.log); err != nil {
 		return nil, errors.Join(err, a.closePools())
 	}
 	client := outbound.NewClient(guard, opt.Version)

@@ -41,6 +41,7 @@ func (a *App) serve(ctx context.Context, l net.Listener) error {
 	creator := jobs.NewIntake(a.db, cfg)
 	api := httpapi.New(httpapi.Config{
 		Version: a.opt.Version, MaxBody: int64(a.opt.Config.MaxBody), MaxBodies: max(maxHeld, 2*int64(a.opt.Config.MaxBody)), Log: a.log, Fault: pg.Fault,
+		Access: a.access(),
 	})
 	a.routes(api, acceptor, &jobs.API{DB: a.db, Kinds: a.kinds, Intake: creator, KnownEndpoints: a.knownEndpoints})
 
@@ -53,6 +54,9 @@ func (a *App) serve(ctx context.Context, l net.Listener) error {
 	running.Go(func() { a.leases.Run(intakes) })
 	// Nobody waits for jobs any more once the process is told to stop.
 	defer context.AfterFunc(ctx, a.leases.Close)()
+	if a.ring.On() {
+		running.Go(func() { a.ring.Run(intakes, a.direct) })
+	}
 	defer running.Wait()
 	defer stopIntakes()
 
@@ -64,6 +68,9 @@ func (a *App) serve(ctx context.Context, l net.Listener) error {
 	go func() { failed <- server.Serve(l) }()
 	url := LocalURL(l.Addr().String())
 	a.log.InfoContext(ctx, "serving", "url", url)
+	if !a.ring.On() && (!a.opt.Work || !isLoopback(l.Addr())) {
+		a.log.WarnContext(ctx, "requests need no API key, and whoever reaches this address may do everything: set SIGNALSTACK_ADMIN_KEY, for example to the output of: openssl rand -hex 32")
+	}
 	if a.opt.Ready != nil {
 		a.opt.Ready(url)
 	}
@@ -73,6 +80,12 @@ func (a *App) serve(ctx context.Context, l net.Listener) error {
 	case <-ctx.Done():
 	}
 	return a.shutdown(ctx, server, api)
+}
+
+// isLoopback says that only this machine reaches an address.
+func isLoopback(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
 }
 
 func (a *App) replays() *replays.API {

@@ -13,7 +13,7 @@ import (
 )
 
 // routes is the table of contents of the API: each line adds the operations of a
-// package, which lists them in its own http.go.
+// package, which lists them in its own http.go. Who may run them stands in access.go.
 func (a *App) routes(api *httpapi.API, acceptor *events.Acceptor, operators *jobs.API) {
 	a.healthRoutes(api)                                 // GET /health /livez /readyz
 	acceptor.Routes(api)                                // POST /events
@@ -31,4 +31,6 @@ func (a *App) routes(api *httpapi.API, acceptor *events.Acceptor, operators *job
 	a.endpoints.Routes(api)                             // /endpoints
 	a.sources.Routes(api, acceptor)                     // /sources
 	analytics.Routes(api, a.db)                         // GET /analytics/summary, /analytics/timeseries
+	a.ring.Routes(api)                                  // /keys, /portal
+	documentAccess(api)
 }

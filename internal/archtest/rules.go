@@ -11,7 +11,7 @@ var line = [][]string{
 	{"internal/queue"},
 	{"internal/intake", "internal/bulk"},
 	{"internal/jobs"},
-	{"internal/outbound", "internal/attempts", "internal/queues", "internal/eventtypes", "internal/tenants", "internal/template"},
+	{"internal/outbound", "internal/keys", "internal/attempts", "internal/queues", "internal/eventtypes", "internal/tenants", "internal/template"},
 	{"internal/webhooks", "internal/email", "internal/httpcall", "internal/logline", "internal/external", "internal/command"},
 	{"internal/rules"},
 	{"internal/events"},

@@ -11,6 +11,7 @@ import (
 // withApp runs a process of the product here, and f once it serves.
 func (s *scratch) withApp(ctx context.Context, opt app.Options, f func(url string) error) error {
 	opt.Config, opt.Log, opt.Version = s.o.Config, slog.New(slog.DiscardHandler), "bench"
+	opt.Config.AdminKey = "" // the requests of a benchmark have none
 	opt.Config.DatabaseURL, opt.Config.DirectURL, opt.Config.Addr = s.url, "", "127.0.0.1:0"
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()

@@ -41,6 +41,7 @@ type Config struct {
 	SMTPURL            string        `env:"SIGNALSTACK_SMTP_URL" cmd:"work all serve" secret:"true" help:"mail server, smtp://user:password@host:587 or smtps://... (?tls=none for one without TLS, &connections=10 at once)"`
 	MailFrom           string        `env:"SIGNALSTACK_MAIL_FROM" cmd:"work all serve" help:"sender of e-mails that name none"`
 	SecretKey          string        `env:"SIGNALSTACK_SECRET_KEY" cmd:"serve work all" secret:"true" help:"32 bytes in base64 that secrets are encrypted with at rest; older keys may follow it after commas, and open what they sealed"`
+	AdminKey           string        `env:"SIGNALSTACK_ADMIN_KEY" cmd:"serve all" secret:"true" help:"an API key that may do everything, at least 20 characters; while none is set, whoever reaches the port may"`
 	DataDir            string        `env:"SIGNALSTACK_DATA_DIR" cmd:"all" help:"where the private PostgreSQL of all keeps its data"`
 	Ephemeral          bool          `env:"SIGNALSTACK_EPHEMERAL" cmd:"all" help:"keep nothing: the private PostgreSQL is removed at the end"`
 	PGBin              string        `env:"SIGNALSTACK_PG_BIN" cmd:"all" help:"directory of the PostgreSQL binaries for the private server"`
@@ -263,6 +264,9 @@ func (c *Config) check(unread map[string]bool) []error {
 				break
 			}
 		}
+	}
+	if c.AdminKey != "" && (len(c.AdminKey) < 20 || strings.ContainsFunc(c.AdminKey, func(r rune) bool { return r <= ' ' || r > '~' })) {
+		wrong("SIGNALSTACK_ADMIN_KEY", "must be at least 20 characters of ASCII without spaces; make one with: openssl rand -hex 32")
 	}
 	for _, network := range c.AllowNetworks {
 		if _, err := netip.ParsePrefix(network); err != nil && strings.Contains(network, "/") {

@@ -13,11 +13,12 @@ import (
 // client speaks to the API as any user does.
 type client struct {
 	url  string
+	key  string // API key; "" when none is needed
 	http http.Client
 }
 
-func newClient(url string) *client {
-	return &client{url: url, http: http.Client{Timeout: 15 * time.Second}}
+func newClient(url, key string) *client {
+	return &client{url: url, key: key, http: http.Client{Timeout: 15 * time.Second}}
 }
 
 // call sends in as JSON, unless it is nil, and decodes the answer into out.
@@ -40,6 +41,9 @@ func (c *client) send(ctx context.Context, method, path string, body io.Reader, 
 		return fmt.Errorf("%s %s: %w", method, path, err)
 	}
 	req.Header = header
+	if c.key != "" && req.Header.Get("Authorization") == "" {
+		req.Header.Set("Authorization", "Bearer "+c.key)
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", method, path, err)

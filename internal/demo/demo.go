@@ -43,7 +43,7 @@ func Run(ctx context.Context, opt app.Options) error {
 		started = true
 		showing.Go(func() {
 			defer stop()
-			shown = show(ctx, newClient(url), receiver, out)
+			shown = show(ctx, newClient(url, opt.Config.AdminKey), receiver, out)
 		})
 	}
 	err = app.RunAll(ctx, opt)

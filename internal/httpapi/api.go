@@ -20,6 +20,8 @@ type Config struct {
 	// together; 0 is no bound. More are refused with 503 and a time to come again.
 	MaxBodies int64
 	Log       *slog.Logger // never nil
+	// Access decides who may run what; nil lets whoever reaches the server do everything.
+	Access Access
 	// Fault turns errors of what the handlers use into faults; nil leaves them.
 	Fault func(error) error
 }
@@ -31,6 +33,7 @@ type API struct {
 	huma    huma.API
 	log     *slog.Logger
 	fault   func(error) error
+	access  Access
 	maxBody int64
 	bodies  bodies
 	// inFlight counts requests that are being answered, probes left out.
@@ -51,21 +54,25 @@ func New(cfg Config) *API {
 	e.Logger.SetOutput(discard{})
 	// Echo trusts X-Forwarded-For from anyone unless told otherwise.
 	e.IPExtractor = echo.ExtractIPDirect()
-	a := &API{echo: e, log: cfg.Log, fault: cfg.Fault, maxBody: cfg.MaxBody, bodies: bodies{most: cfg.MaxBodies}}
+	a := &API{echo: e, log: cfg.Log, fault: cfg.Fault, access: cfg.Access, maxBody: cfg.MaxBody, bodies: bodies{most: cfg.MaxBodies}}
 	if a.fault == nil {
 		a.fault = func(err error) error { return err }
 	}
 	e.HTTPErrorHandler = a.onEchoError
-	e.Use(a.observe, a.refuseOtherSites, a.resolveTenant, a.boundBodies)
+	e.Use(a.observe, a.refuseOtherSites, a.boundBodies)
 
 	hc := huma.DefaultConfig("SignalStack", cfg.Version)
 	hc.Info.Description = "Events in, jobs by rules, signed webhooks and more out; every job ends in one final state."
 	hc.CreateHooks = nil
+	hc.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"key": {Type: "http", Scheme: "bearer", Description: "An API key, or the token of a portal link. A server without SIGNALSTACK_ADMIN_KEY asks for none"},
+	}
+	hc.Security = []map[string][]string{{}, {"key": {}}}
 	hc.DocsPath, hc.SchemasPath = "", ""
 	hc.Formats = map[string]huma.Format{"application/json": marshaledFormat, "json": marshaledFormat}
 	hc.Transformers = append(hc.Transformers, marshalFirst)
 	a.huma = humaecho.New(e, hc)
-	a.huma.UseMiddleware(a.checkRequest)
+	a.huma.UseMiddleware(a.authorize, a.checkRequest)
 	return a
 }
 
@@ -141,6 +148,9 @@ func register[I, O, B any](
 		}
 		b := any(in).(interface{ body() *JSONBody }).body()
 		value, err := read(ctx, bytes.Clone(b.RawBody))
+		if g := granted(ctx); g != nil && err == nil {
+			err = g.bindBody(&value, b.RawBody)
+		}
 		if err != nil {
 			return nil, a.problem(ctx, err)
 		}

@@ -23,7 +23,11 @@
 // The bodies of all requests in flight have a bound together (Config.MaxBodies), and
 // are counted as they are read. Beyond it a request is answered 503 with Retry-After.
 //
-// There is no login yet, so whoever reaches the port may use the API, and that
+// Who may run an operation is decided by Config.Access, first and in one place. What it
+// grants to the credentials of one tenant is held here, for operations present and to
+// come: their queries and bodies name that tenant or are refused (Grant).
+//
+// Without Access whoever reaches the port may use the API, and that
 // includes every page in the browser of somebody who does. Two rules keep such pages
 // from changing anything. A body must say application/json, which a page of another
 // site can do only after a preflight request that is never granted; without the rule

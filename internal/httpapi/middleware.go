@@ -18,7 +18,7 @@ type ctxKey int
 
 const (
 	requestIDKey ctxKey = iota
-	tenantKey
+	grantKey
 	writesKey
 	mistakesKey
 	headerKey
@@ -35,8 +35,8 @@ func RequestID(ctx context.Context) string {
 
 // Tenant gives the tenant that the caller's credentials stand for.
 func Tenant(ctx context.Context) string {
-	if t, ok := ctx.Value(tenantKey).(string); ok {
-		return t
+	if g := granted(ctx); g != nil {
+		return g.Tenant
 	}
 	return DefaultTenant
 }
@@ -121,14 +121,4 @@ func validRequestID(id string) bool {
 		}
 	}
 	return true
-}
-
-// resolveTenant decides whose request it is. Until there are keys everyone is the
-// operator, whose own tenant is the default one.
-func (a *API) resolveTenant(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		ctx := context.WithValue(c.Request().Context(), tenantKey, DefaultTenant)
-		c.SetRequest(c.Request().WithContext(ctx))
-		return next(c)
-	}
 }
