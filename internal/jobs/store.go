@@ -228,8 +228,30 @@ func (r *Record) complete() {
 	_, _, r.LimitKey = queue.PartsOfLane(r.Lane)
 }
 
-// Get gives one job with its attempts.
-func Get(ctx context.Context, q pg.Querier, id uuid.UUID) (Detailed, error) {
+// getTries bounds how often a job is read that moves meanwhile.
+const getTries = 10
+
+// Get gives one job with its attempts. They are two statements, so a job that moved
+// between them is read again.
+func Get(ctx context.Context, q pg.Querier, id uuid.UUID) (d Detailed, err error) {
+	for range getTries {
+		if d, err = get(ctx, q, id); err != nil || !d.moved() {
+			break
+		}
+	}
+	return d, err
+}
+
+// moved says that the attempts are not those of the state.
+func (d *Detailed) moved() bool {
+	last := queue.State("")
+	if n := len(d.Attempts); n > 0 {
+		last = queue.State(d.Attempts[n-1].State)
+	}
+	return (d.State == queue.Running) != (last == queue.Running) || d.State == queue.Retrying && last.Final()
+}
+
+func get(ctx context.Context, q pg.Querier, id uuid.UUID) (Detailed, error) {
 	var row struct {
 		Record
 		Payload []byte `db:"payload"`
