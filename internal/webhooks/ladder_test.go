@@ -46,17 +46,20 @@ func TestAttemptsComeWhenThePolicySays(t *testing.T) {
 		"ladder": {
 			`{"strategy":"ladder","ladder":["100ms","6s","1s"],"jitter":"none"}`,
 			[]act{answers(500), answers(404), answers(302, "Location: /elsewhere"), answers(500)},
-			[]time.Duration{100 * time.Millisecond, 6 * time.Second, time.Second}, nil,
+			[]time.Duration{100 * time.Millisecond, 6 * time.Second, time.Second},
+			nil,
 		},
 		"last rung again": {
 			`{"strategy":"ladder","ladder":["5s","200ms"],"jitter":"none"}`,
 			[]act{answers(500), answers(400), answers(401), answers(402)},
-			[]time.Duration{5 * time.Second, 200 * time.Millisecond, 200 * time.Millisecond}, nil,
+			[]time.Duration{5 * time.Second, 200 * time.Millisecond, 200 * time.Millisecond},
+			nil,
 		},
 		"without an answer": {
 			`{"strategy":"ladder","ladder":["300ms","5s","1s"],"jitter":"none"}`,
 			[]act{hangs, resets(""), closes, says("no HTTP\r\n\r\n")},
-			[]time.Duration{300 * time.Millisecond, 5 * time.Second, time.Second}, nil,
+			[]time.Duration{300 * time.Millisecond, 5 * time.Second, time.Second},
+			nil,
 		},
 		"ladder with its jitter": {
 			`{"strategy":"ladder","ladder":["200ms","5s"]}`,
@@ -67,12 +70,14 @@ func TestAttemptsComeWhenThePolicySays(t *testing.T) {
 		"exponential": {
 			`{"base":"300ms","factor":20,"jitter":"none"}`,
 			[]act{answers(500), answers(404), answers(500)},
-			[]time.Duration{300 * time.Millisecond, 6 * time.Second}, nil,
+			[]time.Duration{300 * time.Millisecond, 6 * time.Second},
+			nil,
 		},
 		"exponential to its cap": {
 			`{"base":"100ms","factor":100,"cap":"4s","jitter":"none"}`,
 			[]act{answers(500), answers(404), answers(500)},
-			[]time.Duration{100 * time.Millisecond, 4 * time.Second}, nil,
+			[]time.Duration{100 * time.Millisecond, 4 * time.Second},
+			nil,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

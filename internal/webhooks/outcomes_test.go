@@ -133,7 +133,7 @@ func timedOut(b *behaviour) { b.outcome, b.class = "timeout", "timeout" }
 // behaviours are all that a receiver is known to do.
 func behaviours(t *testing.T, s *stage) map[string]behaviour {
 	t.Helper()
-	const bodySeconds = 5 * time.Second // for which a body is waited for
+	const patience = 5 * time.Second // for which a body is waited for
 	long := strings.Repeat("x", 1<<16)
 	all := map[string]behaviour{
 		"200": taken(200, answers(200)), "201": taken(201, answers(201)), "299": taken(299, answers(299)),
@@ -155,8 +155,8 @@ func behaviours(t *testing.T, s *stage) map[string]behaviour {
 		"takes it and asks for no more": {does: answers(200, "Webhook-Delivery: disable"), state: "succeeded", outcome: "succeeded", status: 200},
 		"hangs":                         again(0, hangs).ofUntil(time.Second, timedOut),
 		"slow headers":                  again(0, drips("HTTP/1.1 200 OK\r\nX: ", "y")).ofUntil(time.Second, timedOut),
-		"slow body":                     taken(200, drips(ok+"\r\n", "y")).ofUntil(bodySeconds, cut),
-		"slow body of a 500":            again(500, drips("HTTP/1.1 500 No\r\n\r\n", "y")).ofUntil(bodySeconds, cut),
+		"slow body":                     taken(200, drips(ok+"\r\n", "y")).ofUntil(patience, cut),
+		"slow body of a 500":            again(500, drips("HTTP/1.1 500 No\r\n\r\n", "y")).ofUntil(patience, cut),
 		"endless body":                  taken(200, floods(ok+"\r\n", long)).ofUntil(0, cut),
 		"endless headers":               noAnswer("protocol", floods(ok, "X: "+long[:1<<10]+"\r\n")),
 		"endless 1xx":                   noAnswer("protocol", floods("", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")),
@@ -186,7 +186,7 @@ func badTLS(t *testing.T) map[string]behaviour {
 	t.Helper()
 	all := map[string]behaviour{}
 	add := func(name string, served tls.Certificate, trusted string, newest uint16) {
-		url, through := overTLS(t, &tls.Config{Certificates: []tls.Certificate{served}, MinVersion: tls.VersionTLS10, MaxVersion: newest}) //nolint:gosec // that is what is to be refused
+		url, through := overTLS(t, &tls.Config{Certificates: []tls.Certificate{served}, MinVersion: tls.VersionTLS10, MaxVersion: newest})
 		t.Cleanup(func() { require.Zero(t, through.Load(), name) })
 		b := noAnswer("tls", nil)
 		b.url = url

@@ -13,7 +13,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -214,7 +214,7 @@ func overTLS(t *testing.T, cfg *tls.Config) (url string, through *atomic.Int64) 
 	through = &atomic.Int64{}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { through.Add(1) }))
 	server.TLS = cfg
-	server.Config.ErrorLog = log.New(io.Discard, "", 0) // handshakes fail, as they should
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // handshakes fail, as they should
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	return server.URL, through
