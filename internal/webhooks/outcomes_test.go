@@ -62,9 +62,11 @@ func (b *bundle) await(t *testing.T, id uuid.UUID, attempts int) jobs.Detailed {
 	require.Eventually(t, func() bool {
 		var err error
 		job, err = jobs.Get(context.Background(), b.db, id)
-		// The job is read before its attempts, and may end in between.
-		return err == nil && len(job.Attempts) >= attempts && job.Attempts[len(job.Attempts)-1].FinishedAt != nil && job.State != queue.Running
+		return err == nil && len(job.Attempts) >= attempts && job.Attempts[len(job.Attempts)-1].FinishedAt != nil
 	}, 60*time.Second, 20*time.Millisecond, "job %s made %d of %d attempts and is %s", id, len(job.Attempts), attempts, job.State)
+	// The job was read before its attempts, and may have ended in between.
+	job, err := jobs.Get(t.Context(), b.db, id)
+	require.NoError(t, err)
 	return job
 }
 
