@@ -5,7 +5,7 @@ package archtest
 var line = [][]string{
 	{"migrations", "internal/fault", "internal/config", "internal/pattern", "internal/sealed", "internal/archtest"},
 	{"internal/pg", "internal/pg/devpg", "internal/httpapi", "internal/expression"},
-	{"internal/pgtest", "internal/contract"},
+	{"internal/pgtest", "internal/contract", "internal/forbidden"},
 	{"internal/pgtest/withpg"},
 	{"internal/idempotency", "internal/analytics", "internal/cloudevents"},
 	{"internal/queue"},
@@ -33,7 +33,7 @@ var neighbours = map[string][]string{
 
 // testOnly packages are imported by test files and by each other, so that
 // nothing a test needs ends up in the product.
-var testOnly = []string{"internal/archtest", "internal/contract", "internal/pgtest", "internal/pgtest/withpg"}
+var testOnly = []string{"internal/archtest", "internal/contract", "internal/forbidden", "internal/pgtest", "internal/pgtest/withpg"}
 
 // importersOf names the only packages that may import the key.
 var importersOf = map[string][]string{

@@ -13,18 +13,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/dns/dnsmessage"
 
+	"github.com/signalstack/signalstack/internal/forbidden"
 	"github.com/signalstack/signalstack/internal/jobs"
 	"github.com/signalstack/signalstack/internal/outbound"
 )
-
-// special are the networks that nobody is to reach: those of the registries of special
-// addresses at IANA, and what embeds IPv4 addresses.
-var special = []string{
-	"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24",
-	"192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4", "255.255.255.255/32",
-	"::/128", "::1/128", "fc00::/7", "fe80::/10", "ff00::/8", "2001:db8::/32", "3fff::/20", "100::/64", "2002::/16", "64:ff9b::/96", "64:ff9b:1::/48", "5f00::/16",
-	"::127.0.0.0/104", "::ffff:127.0.0.0/104", "::ffff:10.0.0.0/104", "::ffff:0:127.0.0.0/104", "2001::/32",
-}
 
 // refused checks that a URL is refused when it is stored and when it is dialed, with
 // the setting that could allow it.
@@ -39,36 +31,10 @@ func refused(t *testing.T, g *outbound.Guard, url string) {
 	require.Equal(t, outbound.ClassBlocked, exchange.ErrorClass)
 }
 
-func TestBothEndsOfEverySpecialNetworkAreRefused(t *testing.T) {
+func TestSpecialAddressesAreRefusedInEverySpelling(t *testing.T) {
 	t.Parallel()
 	g := guard(t, false)
-	for _, network := range special {
-		prefix := netip.MustParsePrefix(network)
-		for _, addr := range []netip.Addr{prefix.Addr(), last(prefix)} {
-			refused(t, g, "http://"+netip.AddrPortFrom(addr, 9).String()+"/")
-		}
-	}
-}
-
-// last is the last address of a network.
-func last(p netip.Prefix) netip.Addr {
-	bytes := p.Addr().AsSlice()
-	for bit := p.Bits(); bit < p.Addr().BitLen(); bit++ {
-		bytes[bit/8] |= 1 << (7 - bit%8)
-	}
-	addr, _ := netip.AddrFromSlice(bytes)
-	return addr
-}
-
-func TestUnusualSpellingsOfAddressesAreRefused(t *testing.T) {
-	t.Parallel()
-	g := guard(t, false)
-	for _, host := range []string{
-		"2130706433", "017700000001", "0x7f000001", "0X7F000001", "0177.0.0.1", "0x7f.1", "0x7f.0.0.0x1", "127.1", "127.0.1", "10.1", "0", "0x", "127.0.0.1.",
-		"2130706433.", "00000177.0.0.1", "127.0.0.001", "256.256.256.256", "1.2.3.4.5", "134744072",
-		"[::1%25lo]", "[fe80::1%25eth0]", "[::ffff:7f00:1]", "[0:0:0:0:0:ffff:127.0.0.1]", "[::127.0.0.1]", "[64:ff9b::127.0.0.1]", "[2002:7f00:1::]",
-		"\uff11\uff12\uff17.0.0.1", "127\u30020\uff0e0\uff611", "\u2460\u2461\u2466.0.0.1", "\uff12\uff11\uff13\uff10\uff17\uff10\uff16\uff14\uff13\uff13", "localhost.", "\uff4cocalhost",
-	} {
+	for _, host := range forbidden.Hosts() {
 		mistakes := g.Check("/url", "http://"+host+":9/")
 		require.Len(t, mistakes, 1, host)
 		require.Contains(t, mistakes[0].Detail, "SIGNALSTACK_ALLOW_NETWORKS", host)
@@ -77,10 +43,22 @@ func TestUnusualSpellingsOfAddressesAreRefused(t *testing.T) {
 		require.Zero(t, exchange.Status, host)
 		require.Equal(t, outbound.ClassBlocked, exchange.ErrorClass, "%s: %v", host, err)
 	}
+	for _, host := range []string{"127.1", "127.0.1", "10.1", "00000177.0.0.1", "134744072"} { // the last is public
+		require.NotEmpty(t, g.Check("/url", "http://"+host+":9/"), host)
+	}
 	for _, url := range []string{"http://xn--bcher-kva.example/", "http://b\u00fccher.example/", "http://1.example/", "http://0x7f.example/", "http://8.8.8.8/", "http://a-1/"} {
 		require.Empty(t, g.Check("/url", url), url)
 	}
 	require.NotEmpty(t, g.Check("/url", "http://a\u2028b.example/"), "no name")
+}
+
+// TestEndsOfEverySpecialNetworkAreRefused dials addresses as they are.
+func TestEndsOfEverySpecialNetworkAreRefused(t *testing.T) {
+	t.Parallel()
+	g := guard(t, false)
+	for _, addr := range forbidden.Ends() {
+		refused(t, g, "http://"+netip.AddrPortFrom(addr, 9).String()+"/")
+	}
 }
 
 // names is a DNS server on this machine whose one name has other addresses each time it
@@ -116,19 +94,25 @@ func serveNames(t *testing.T, answers ...[]string) *names {
 }
 
 // answer answers one question: with the next of the answers where it is for IPv4, the
-// last of which repeats.
+// last of which repeats, and with that of the same turn where it is for IPv6.
 func (n *names) answer(question []byte, answers [][]string) ([]byte, bool) {
 	var m dnsmessage.Message
 	if err := m.Unpack(question); err != nil || len(m.Questions) != 1 {
 		return nil, false
 	}
 	m.Response, m.Authoritative, m.Additionals = true, true, nil
-	if q := m.Questions[0]; q.Type == dnsmessage.TypeA {
-		for _, addr := range answers[min(int(n.asked.Add(1)), len(answers))-1] {
-			m.Answers = append(m.Answers, dnsmessage.Resource{
-				Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class},
-				Body:   &dnsmessage.AResource{A: netip.MustParseAddr(addr).As4()},
-			})
+	q := m.Questions[0]
+	at := int(n.asked.Load())
+	if q.Type == dnsmessage.TypeA {
+		at = int(n.asked.Add(1))
+	}
+	for _, text := range answers[min(max(at, 1), len(answers))-1] {
+		addr, header := netip.MustParseAddr(text), dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class}
+		switch {
+		case addr.Is4() && q.Type == dnsmessage.TypeA:
+			m.Answers = append(m.Answers, dnsmessage.Resource{Header: header, Body: &dnsmessage.AResource{A: addr.As4()}})
+		case addr.Is6() && q.Type == dnsmessage.TypeAAAA:
+			m.Answers = append(m.Answers, dnsmessage.Resource{Header: header, Body: &dnsmessage.AAAAResource{AAAA: addr.As16()}})
 		}
 	}
 	packed, err := m.Pack()
@@ -137,9 +121,9 @@ func (n *names) answer(question []byte, answers [][]string) ([]byte, bool) {
 
 func TestNamesThatLeadToSpecialAddressesAreRefused(t *testing.T) {
 	t.Parallel()
-	for _, addr := range []string{"127.0.0.1", "10.0.0.1", "169.254.169.254", "0.0.0.0"} {
+	for _, addr := range forbidden.Ends() {
 		g := guard(t, false)
-		g.Resolve(serveNames(t, []string{addr}).resolver)
+		g.Resolve(serveNames(t, []string{addr.String()}).resolver)
 		require.Empty(t, g.Check("/url", "http://hooks.example:9/"), "nobody can tell before it is looked up")
 		_, exchange, err := outbound.NewClient(g, "test").Do(t.Context(), outbound.Request{Method: http.MethodGet, URL: "http://hooks.example:9/"})
 		require.True(t, jobs.IsPermanent(err), "%s: %v", addr, err)

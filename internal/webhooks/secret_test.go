@@ -5,9 +5,12 @@ import (
 	"crypto/ed25519"
 	"encoding/base64"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/uuid"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/stretchr/testify/require"
 
@@ -89,4 +92,97 @@ func TestKeyPairSignsForItsPublicHalf(t *testing.T) {
 	} {
 		require.Equal(t, http.StatusUnprocessableEntity, b.send(http.MethodPost, "/endpoints", `{"url":"https://example.com/",`+bad+`}`).Code, bad)
 	}
+}
+
+// verifies says whether the official library takes a delivery with a secret.
+func verifies(t *testing.T, secret string, header http.Header, body []byte) bool {
+	t.Helper()
+	verifier, err := standardwebhooks.NewWebhook(secret)
+	require.NoError(t, err)
+	return verifier.Verify(body, header) == nil
+}
+
+// TestOldSecretSignsUntilItsTimeIsOver looks at deliveries before, in and after the
+// overlap of a rotation.
+func TestOldSecretSignsUntilItsTimeIsOver(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	url, got := receiver(t, http.StatusNoContent)
+	e := b.create(t, url, "")
+	deliver := func() delivery {
+		require.NoError(t, b.attempt(t, e.ID))
+		return (*got)[len(*got)-1]
+	}
+	before := deliver()
+	rotated := b.endpoint(t, http.StatusOK, http.MethodPost, "/endpoints/"+e.ID.String()+"/secret/rotate", `{"overlap":"4s"}`)
+	require.True(t, verifies(t, e.Secret, before.header, before.body))
+	require.False(t, verifies(t, rotated.Secret, before.header, before.body))
+	both := false
+	require.Eventually(t, func() bool {
+		d := deliver()
+		require.True(t, verifies(t, rotated.Secret, d.header, d.body), "the new one signs from the answer on")
+		signatures := strings.Fields(d.header.Get("webhook-signature"))
+		old := verifies(t, e.Secret, d.header, d.body)
+		require.Len(t, signatures, map[bool]int{true: 2, false: 1}[old])
+		both = both || old
+		return !old
+	}, 30*time.Second, 100*time.Millisecond, "the old one ceases to sign")
+	require.True(t, both, "for a time both signed")
+}
+
+// TestWhatIsSignedIsWhatIsSent changes what was sent in each of its parts, and compares
+// what came with what is on record.
+func TestWhatIsSignedIsWhatIsSent(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	url, got := receiver(t, http.StatusInternalServerError) // of failures the body is on record
+	for scheme, format := range map[string]string{"v1": "standard", "v1a": "cloudevents-structured"} {
+		e := b.create(t, url, `,"signature_scheme":"`+scheme+`","format":"`+format+`"`)
+		job := b.job(e.ID, `{ "a" : 1.0, "b":"\u00e9<&>\u2028" }`)
+		result, err := b.kind.Run(t.Context(), job)
+		require.Error(t, err)
+		sent := (*got)[len(*got)-1]
+		require.Equal(t, string(sent.body), result.Exchange.RequestBody, "byte for byte")
+		require.Equal(t, sent.header.Get("webhook-id"), result.Exchange.RequestHeaders["Webhook-Id"])
+		require.Equal(t, sent.header.Get("webhook-timestamp"), result.Exchange.RequestHeaders["Webhook-Timestamp"])
+		takes := func(header http.Header, body []byte) bool {
+			if scheme == "v1" {
+				return verifies(t, e.Secret, header, body)
+			}
+			return verifiesPair(t, e.PublicKey, header, body)
+		}
+		require.True(t, takes(sent.header, sent.body))
+		for name, change := range map[string]func(h http.Header, body []byte){
+			"a byte of the body": func(_ http.Header, body []byte) { body[len(body)/2] ^= 1 },
+			"the timestamp": func(h http.Header, _ []byte) {
+				at, err := strconv.ParseInt(h.Get("webhook-timestamp"), 10, 64)
+				require.NoError(t, err)
+				h.Set("webhook-timestamp", strconv.FormatInt(at+1, 10))
+			},
+			"the id": func(h http.Header, _ []byte) { h.Set("webhook-id", uuid.NewString()) },
+			"the signature": func(h http.Header, _ []byte) {
+				h.Set("webhook-signature", scheme+","+base64.StdEncoding.EncodeToString(make([]byte, 64)))
+			},
+		} {
+			header, body := sent.header.Clone(), bytes.Clone(sent.body)
+			change(header, body)
+			require.False(t, takes(header, body), name)
+		}
+	}
+}
+
+// verifiesPair checks a signature of the scheme v1a by the text of the specification: no
+// official library knows it. The key stands in base64 behind its prefix, and signed are
+// the id, the timestamp and the body, with dots between.
+func verifiesPair(t *testing.T, public string, header http.Header, body []byte) bool {
+	t.Helper()
+	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(public, "whpk_"))
+	require.NoError(t, err)
+	require.Len(t, key, ed25519.PublicKeySize)
+	signature, ok := strings.CutPrefix(header.Get("webhook-signature"), "v1a,")
+	require.True(t, ok)
+	raw, err := base64.StdEncoding.DecodeString(signature)
+	require.NoError(t, err)
+	signed := header.Get("webhook-id") + "." + header.Get("webhook-timestamp") + "." + string(body)
+	return ed25519.Verify(key, []byte(signed), raw)
 }

@@ -30,12 +30,19 @@ type bundle struct {
 	db        *pg.DB
 	endpoints *webhooks.Endpoints
 	handler   http.Handler
+	bare      http.Handler // the same, not held against its document, which takes long
 	kind      jobs.Kind
 }
 
 func start(t *testing.T) *bundle {
 	t.Helper()
-	guard, err := outbound.NewGuard(nil, true)
+	return startWith(t, true)
+}
+
+// startWith is start for what a guard allows.
+func startWith(t *testing.T, loopback bool, allow ...string) *bundle {
+	t.Helper()
+	guard, err := outbound.NewGuard(allow, loopback)
 	require.NoError(t, err)
 	box, err := sealed.New(base64.StdEncoding.EncodeToString(make([]byte, 32)))
 	require.NoError(t, err)
@@ -44,7 +51,7 @@ func start(t *testing.T) *bundle {
 	b.kind = webhooks.Kind(b.endpoints, outbound.NewClient(guard, "test"))
 	api := httpapi.New(httpapi.Config{Version: "test", MaxBody: 1 << 20, Log: slog.New(slog.DiscardHandler), Fault: pg.Fault})
 	b.endpoints.Routes(api)
-	b.handler = contract.Handler(t, api)
+	b.handler, b.bare = contract.Handler(t, api), api.Handler()
 	return b
 }
 
