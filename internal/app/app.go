@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/signalstack/signalstack/internal/config"
+	"github.com/signalstack/signalstack/internal/external"
 	"github.com/signalstack/signalstack/internal/jobs"
 	"github.com/signalstack/signalstack/internal/keys"
 	"github.com/signalstack/signalstack/internal/outbound"
@@ -50,6 +51,7 @@ type App struct {
 	sources   *sources.API
 	kinds     *jobs.Registry
 	ring      *keys.Ring
+	leases    *external.API
 	draining  atomic.Bool
 	worked    chan struct{} // closed when no job runs here any more
 	started   time.Time
@@ -97,6 +99,7 @@ func open(opt Options) (*App, error) {
 	if a.kinds, err = a.newKinds(guard, client); err != nil {
 		return nil, errors.Join(err, a.closePools())
 	}
+	a.leases = external.New(a.db, a.direct, a.kinds, a.log)
 	return a, nil
 }
 

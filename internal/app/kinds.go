@@ -1,7 +1,9 @@
 package app
 
 import (
+	"github.com/signalstack/signalstack/internal/command"
 	"github.com/signalstack/signalstack/internal/email"
+	"github.com/signalstack/signalstack/internal/external"
 	"github.com/signalstack/signalstack/internal/httpcall"
 	"github.com/signalstack/signalstack/internal/jobs"
 	"github.com/signalstack/signalstack/internal/logline"
@@ -15,10 +17,15 @@ func (a *App) newKinds(guard *outbound.Guard, client *outbound.Client) (*jobs.Re
 	if err != nil {
 		return nil, err
 	}
-	return jobs.NewRegistry(
+	kinds := []jobs.Kind{
 		webhooks.Kind(a.endpoints, client),
 		httpcall.Kind(guard, client),
 		mail,
 		logline.Kind(a.log),
-	), nil
+		external.Kind(),
+	}
+	if len(a.opt.Config.Commands) > 0 { // what nobody named nobody can run
+		kinds = append(kinds, command.Kind(a.opt.Config.Commands))
+	}
+	return jobs.NewRegistry(kinds...), nil
 }

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"github.com/signalstack/signalstack/internal/analytics"
 	"github.com/signalstack/signalstack/internal/bulk"
 	"github.com/signalstack/signalstack/internal/events"
+	"github.com/signalstack/signalstack/internal/external"
 	"github.com/signalstack/signalstack/internal/httpapi"
 	"github.com/signalstack/signalstack/internal/idempotency"
 	"github.com/signalstack/signalstack/internal/intake"
@@ -52,6 +54,9 @@ func (a *App) serve(ctx context.Context, l net.Listener) error {
 	if a.ring.On() {
 		running.Go(func() { a.ring.Run(intakes, a.direct) })
 	}
+	running.Go(func() { a.leases.Run(intakes) })
+	// Nobody waits for jobs any more once the process is told to stop.
+	defer context.AfterFunc(ctx, a.leases.Close)()
 	defer running.Wait()
 	defer stopIntakes()
 
@@ -147,6 +152,11 @@ const keepBulk = 30 * 24 * time.Hour
 func (a *App) work(ctx context.Context) error {
 	defer close(a.worked)
 	cfg := a.opt.Config
+	for name := range cfg.Queues {
+		if queue.IsExternalQueue(name) {
+			return fmt.Errorf("SIGNALSTACK_QUEUES: %s is for jobs of the kind external, which are claimed with POST /jobs/claim and not run here; leave it out", name)
+		}
+	}
 	runner := jobs.NewRunner(jobs.RunnerConfig{
 		Queues: cfg.Queues, Lease: cfg.Lease, Poll: poll, FullPass: 10 * time.Second,
 		Grace: cfg.ShutdownGrace, Cut: a.opt.Cut, Listen: a.direct,
@@ -182,7 +192,8 @@ func (a *App) upkeep(ctx context.Context) error {
 	sweeper := &idempotency.Sweeper{DB: a.db, Log: a.log, Interval: 10 * time.Minute}
 	expirer := &events.Expirer{DB: a.db, Log: a.log, Default: a.opt.Config.RetentionEvents}
 	ended := &bulk.Sweeper{DB: a.db, Log: a.log, Keep: keepBulk}
-	return leader.Run(ctx, partitioner.Run, canceler.Run, folder.Run, sweeper.Run, ended.Run, a.retention().Run, expirer.Run, a.eraser().Run, a.reseal)
+	left := &external.Sweeper{DB: a.db, Log: a.log, Interval: 10 * time.Minute}
+	return leader.Run(ctx, partitioner.Run, canceler.Run, folder.Run, sweeper.Run, ended.Run, left.Run, a.retention().Run, expirer.Run, a.eraser().Run, a.reseal)
 }
 
 // reseal brings stored secrets under the first of the configured keys, once: keys

@@ -12,7 +12,7 @@ var line = [][]string{
 	{"internal/intake", "internal/bulk"},
 	{"internal/jobs"},
 	{"internal/outbound", "internal/keys", "internal/attempts", "internal/queues", "internal/eventtypes", "internal/tenants", "internal/template"},
-	{"internal/webhooks", "internal/email", "internal/httpcall", "internal/logline"},
+	{"internal/webhooks", "internal/email", "internal/httpcall", "internal/logline", "internal/external", "internal/command"},
 	{"internal/rules"},
 	{"internal/events"},
 	{"internal/schedules", "internal/sources", "internal/replays", "internal/recovery"},

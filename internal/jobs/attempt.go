@@ -404,10 +404,7 @@ func (r *Runner) store(ctx context.Context, batch []settlement, again bool) (sta
 		if states, taken, err = queue.SettleAndTake(ctx, tx, rows, r.worker, r.cfg.Lease); err != nil {
 			return err
 		}
-		if err := analytics.Record(ctx, tx, deltas(batch, states)); err != nil {
-			return err
-		}
-		if err := r.tellFailed(ctx, tx, batch, states); err != nil {
+		if err := r.kinds.account(ctx, tx, batch, states); err != nil {
 			return err
 		}
 		if again && len(states) < len(batch) {
@@ -425,13 +422,21 @@ func (r *Runner) store(ctx context.Context, batch []settlement, again bool) (sta
 	return states, taken, nil
 }
 
+// account counts what was settled in the transaction and tells the kinds.
+func (r *Registry) account(ctx context.Context, tx *sqlx.Tx, batch []settlement, states map[queue.Held]queue.State) error {
+	if err := analytics.Record(ctx, tx, deltas(batch, states)); err != nil {
+		return err
+	}
+	return r.tellFailed(ctx, tx, batch, states)
+}
+
 // tellFailed lets the kinds know which of their jobs are given up on.
-func (r *Runner) tellFailed(ctx context.Context, tx *sqlx.Tx, batch []settlement, states map[queue.Held]queue.State) error {
+func (r *Registry) tellFailed(ctx context.Context, tx *sqlx.Tx, batch []settlement, states map[queue.Held]queue.State) error {
 	for _, s := range batch {
 		if states[heldOf(s.job)] != queue.Failed {
 			continue
 		}
-		if kind, ok := r.kinds.Get(s.job.Kind); ok && kind.Failed != nil {
+		if kind, ok := r.Get(s.job.Kind); ok && kind.Failed != nil {
 			if err := kind.Failed(ctx, tx, jobOf(s.job), s.Error); err != nil {
 				return err
 			}

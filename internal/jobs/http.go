@@ -52,6 +52,7 @@ func (a *API) create(ctx context.Context, in *intake.CreateIn, body httpapi.Batc
 	for i := range body.Items {
 		given := &body.Items[i]
 		given.Add(a.Kinds.CheckKind(given.Value.Kind, given.Value.Payload, false)...)
+		given.Add(a.Kinds.CheckQueue(given.Value.Kind, given.Value.Queue)...)
 		key, wrong := intake.KeyOf(in.IdempotencyKey, given.Value.IdempotencyKey, body.Array)
 		given.Add(wrong...)
 		if err := given.Err(); err != nil {

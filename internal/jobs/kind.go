@@ -36,6 +36,9 @@ type Kind struct {
 	// its worker, with the error of its last attempt; may be nil. An error undoes all
 	// outcomes of that transaction, which are then stored again.
 	Failed func(ctx context.Context, tx pg.Querier, job Job, last string) error
+	// External says that jobs of the kind are handed out to workers of other programs.
+	// They stand in queues of their own (queue.ExternalQueue), which no Runner serves.
+	External bool
 	// Queue, Timeout, MaxAttempts and Retry hold for jobs that do not say otherwise;
 	// an empty Queue is the default one.
 	Queue       string

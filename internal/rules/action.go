@@ -161,7 +161,7 @@ func checkActions(kinds *jobs.Registry, actions []Action, known map[uuid.UUID]bo
 		if a.Kind == webhooks.KindName {
 			return checkEndpoint(a, known)
 		}
-		found := checkPayload(kinds, a)
+		found := append(checkPayload(kinds, a), kinds.CheckQueue(a.Kind, a.Queue)...)
 		if a.EndpointID != "" && a.Kind != "" {
 			found = append(found, fault.Detail{Pointer: "/endpoint_id", Detail: "goes with kind webhook only; remove it"})
 		}
