@@ -34,10 +34,10 @@ const (
 	anybodys binding = iota // it needs no credentials
 	alls                    // it is about all tenants, and not for who acts for one
 	nobodys                 // it sees and changes nothing of anybody's
+	proven                  // what it is given proves the right to it: leases are signed, and go to who claimed
 	given                   // it has a parameter or a field "tenant", which httpapi binds
 	inPath                  // its path names the tenant
 	objects                 // its path names a thing that belongs to a tenant
-	leased                  // it names leases, which only who claimed their jobs was given, and nobody can make up
 )
 
 // named is for operations with a parameter "tenant" in the query or a field of that name
@@ -80,14 +80,15 @@ func accessTable() map[string]access {
 		"send-events": {keys.Ingest, noPortal, named()},
 		"create-jobs": {keys.Ingest, noPortal, named()},
 
+		// A worker of one tenant is given its jobs only, and leases of no others.
 		"claim-jobs":      {keys.Work, noPortal, named()},
-		"extend-lease":    {keys.Work, noPortal, whose{how: leased}},
-		"progress-lease":  {keys.Work, noPortal, whose{how: leased}},
-		"complete-lease":  {keys.Work, noPortal, whose{how: leased}},
-		"fail-lease":      {keys.Work, noPortal, whose{how: leased}},
-		"snooze-lease":    {keys.Work, noPortal, whose{how: leased}},
-		"complete-leases": {keys.Work, noPortal, whose{how: leased}},
-		"fail-leases":     {keys.Work, noPortal, whose{how: leased}},
+		"extend-lease":    {keys.Work, noPortal, whose{how: proven}},
+		"progress-lease":  {keys.Work, noPortal, whose{how: proven}},
+		"complete-lease":  {keys.Work, noPortal, whose{how: proven}},
+		"complete-leases": {keys.Work, noPortal, whose{how: proven}},
+		"fail-lease":      {keys.Work, noPortal, whose{how: proven}},
+		"fail-leases":     {keys.Work, noPortal, whose{how: proven}},
+		"snooze-lease":    {keys.Work, noPortal, whose{how: proven}},
 
 		"list-events":      {keys.Read, noPortal, named()},
 		"get-event":        {keys.Read, noPortal, event()},

@@ -47,6 +47,7 @@ func unbound(of whose, op *openapi3.Operation) string {
 		return slices.ContainsFunc(op.Parameters, func(p *openapi3.ParameterRef) bool { return p.Value.In == in && p.Value.Name == name })
 	}
 	switch of.how {
+	default:
 	case given:
 		if !has("query", "tenant") && !bodyHasTenant(op) {
 			return "named() needs a parameter tenant in the query or a field tenant in the body; use global() when it has none"
@@ -55,7 +56,6 @@ func unbound(of whose, op *openapi3.Operation) string {
 		if !has("path", "tenant") {
 			return "its path has no tenant"
 		}
-	default:
 	case objects:
 		for _, name := range of.params {
 			if !has("path", name) {

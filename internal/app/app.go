@@ -50,8 +50,8 @@ type App struct {
 	endpoints *webhooks.Endpoints
 	sources   *sources.API
 	kinds     *jobs.Registry
-	leases    *external.API
 	ring      *keys.Ring
+	leases    *external.API
 	draining  atomic.Bool
 	worked    chan struct{} // closed when no job runs here any more
 	started   time.Time

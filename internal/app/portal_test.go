@@ -121,9 +121,8 @@ var mayRun = map[string]string{
 	"health": "*", "livez": "*", "readyz": "*", "receive-webhook": "*",
 
 	"send-events": "iat", "create-jobs": "iat",
-
-	"claim-jobs": "wat", "extend-lease": "wat", "progress-lease": "wat", "complete-lease": "wat", "fail-lease": "wat", "snooze-lease": "wat",
-	"complete-leases": "wat", "fail-leases": "wat",
+	"claim-jobs": "wat", "extend-lease": "wat", "progress-lease": "wat", "complete-lease": "wat", "complete-leases": "wat",
+	"fail-lease": "wat", "fail-leases": "wat", "snooze-lease": "wat",
 
 	"list-events": "raut", "get-event": "raut", "list-rules": "raut", "get-rule": "raut", "test-rule": "raut",
 	"list-sources": "raut", "get-source": "raut", "list-replays": "raut", "get-replay": "raut", "list-erasures": "raut", "get-erasure": "raut",
@@ -358,6 +357,16 @@ func TestABoundCallerActsForItsTenant(t *testing.T) {
 	bound.get(t, 403, http.MethodPost, "/jobs/retry", `{"filter":{"kind":"log"},"tenant":"*"}`, "code")
 	bound.get(t, 200, http.MethodGet, "/tenants/t1", "", "tenant")
 	bound.get(t, 403, http.MethodGet, "/tenants/t2", "", "code")
+	// A worker of one tenant gets the jobs of that tenant.
+	for _, tenant := range []string{"t2", "t1"} {
+		admin.get(t, 201, http.MethodPost, "/jobs", `{"kind":"external","payload":{"n":1},"tenant":"`+tenant+`"}`, "id")
+	}
+	worker := caller{admin.url, admin.get(t, 201, http.MethodPost, "/keys", `{"scopes":["work"],"tenant":"t1"}`, "key")}
+	worker.get(t, 403, http.MethodPost, "/jobs/claim", `{"worker":"w","tenant":"t2"}`, "code")
+	status, answer = worker.send(t, http.MethodPost, "/jobs/claim", `{"worker":"w","max":10}`)
+	require.Equal(t, 200, status, string(answer))
+	require.Contains(t, string(answer), `"tenant":"t1"`)
+	require.NotContains(t, string(answer), `"tenant":"t2"`)
 	// Its keys and links are its tenant's too.
 	require.Equal(t, "t1", bound.get(t, 201, http.MethodPost, "/keys", `{"scopes":["admin"]}`, "tenant"))
 	bound.get(t, 403, http.MethodPost, "/keys", `{"scopes":["read"],"tenant":"t2"}`, "code")

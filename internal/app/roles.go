@@ -51,12 +51,12 @@ func (a *App) serve(ctx context.Context, l net.Listener) error {
 	running.Go(func() { acceptor.Run(intakes) })
 	running.Go(func() { creator.Run(intakes) })
 	running.Go(func() { a.sources.Run(intakes) })
-	running.Go(func() { a.leases.Run(intakes) })
-	// Nobody waits for jobs any more once the process is told to stop.
-	defer context.AfterFunc(ctx, a.leases.Close)()
 	if a.ring.On() {
 		running.Go(func() { a.ring.Run(intakes, a.direct) })
 	}
+	running.Go(func() { a.leases.Run(intakes) })
+	// Nobody waits for jobs any more once the process is told to stop.
+	defer context.AfterFunc(ctx, a.leases.Close)()
 	defer running.Wait()
 	defer stopIntakes()
 
