@@ -3,6 +3,7 @@ package app
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -33,13 +35,29 @@ type crowd struct {
 	wrong    []string // answers that are neither
 }
 
-// call sends one event and takes up the answer. Who is cut off comes again.
+// call sends one event and takes up the answer. Who is cut off comes again: a refusal
+// that comes before the body is through is lost where its caller is slow to read it.
 func (c *crowd) call(ctx context.Context, body []byte) {
+	for try := 1; ; try++ {
+		resp, answer, err := c.ask(ctx, body)
+		cut := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+		switch {
+		case cut && try < 20:
+			continue
+		case err != nil:
+			c.take(0, nil, err.Error())
+		default:
+			c.take(resp.StatusCode, resp.Header, answer)
+		}
+		return
+	}
+}
+
+func (c *crowd) ask(ctx context.Context, body []byte) (resp *http.Response, answer string, err error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", c.addr)
 	if err != nil {
-		c.take(0, nil, err.Error())
-		return
+		return nil, "", err
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(60 * time.Second))
@@ -48,14 +66,13 @@ func (c *crowd) call(ctx context.Context, body []byte) {
 		_, _ = conn.Write([]byte(head))
 		_, _ = conn.Write(body)
 	}()
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	resp, err = http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
-		c.take(0, nil, err.Error())
-		return
+		return nil, "", err
 	}
-	answer, _ := io.ReadAll(resp.Body)
-	_ = resp.Body.Close()
-	c.take(resp.StatusCode, resp.Header, string(answer))
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(resp.Body)
+	return resp, string(text), err
 }
 
 func (c *crowd) take(status int, h http.Header, answer string) {
