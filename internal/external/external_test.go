@@ -162,7 +162,7 @@ func TestJobIsClaimedAndCompleted(t *testing.T) {
 	require.Equal(t, queue.OutcomeSucceeded, d.lost(t, j.Lease, "fail", `{"error":"x"}`).About.Outcome)
 
 	var counted int
-	require.NoError(t, d.db.GetContext(t.Context(), &counted, `SELECT sum(n) FROM signalstack.analytics_deltas WHERE fact = 'attempt_ended' AND outcome = 'succeeded'`))
+	require.NoError(t, d.db.GetContext(t.Context(), &counted, `SELECT sum(n) FROM signalstack.analytics_deltas WHERE fact = 'attempt' AND outcome = 'succeeded'`))
 	require.Equal(t, 1, counted)
 }
 
