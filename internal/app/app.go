@@ -88,9 +88,10 @@ func open(opt Options) (*App, error) {
 	if err != nil {
 		return nil, errors.Join(err, a.closePools())
 	}
-	a.endpoints = &webhooks.Endpoints{DB: a.db, Box: box, Guard: guard, Log: a.log, DisableAfter: opt.Config.DisableAfter}
+	client := outbound.NewClient(guard, opt.Version)
+	a.endpoints = &webhooks.Endpoints{DB: a.db, Box: box, Guard: guard, Client: client, Log: a.log, DisableAfter: opt.Config.DisableAfter}
 	a.sources = sources.New(a.db, box, a.log)
-	if a.kinds, err = a.newKinds(guard); err != nil {
+	if a.kinds, err = a.newKinds(guard, client); err != nil {
 		return nil, errors.Join(err, a.closePools())
 	}
 	a.leases = external.New(a.db, a.direct, a.kinds, a.log)

@@ -12,8 +12,7 @@ import (
 )
 
 // newKinds is the table of contents of what a job can do: one line for each kind.
-func (a *App) newKinds(guard *outbound.Guard) (*jobs.Registry, error) {
-	client := outbound.NewClient(guard, a.opt.Version)
+func (a *App) newKinds(guard *outbound.Guard, client *outbound.Client) (*jobs.Registry, error) {
 	mail, err := email.Kind(email.Config{SMTPURL: a.opt.Config.SMTPURL, From: a.opt.Config.MailFrom})
 	if err != nil {
 		return nil, err

@@ -21,6 +21,7 @@ import (
 	"github.com/signalstack/signalstack/internal/jobs"
 	"github.com/signalstack/signalstack/internal/pg"
 	"github.com/signalstack/signalstack/internal/queue"
+	"github.com/signalstack/signalstack/internal/recovery"
 	"github.com/signalstack/signalstack/internal/replays"
 	"github.com/signalstack/signalstack/internal/webhooks"
 )
@@ -78,8 +79,12 @@ func (a *App) replays() *replays.API {
 	return &replays.API{DB: a.db, Replayer: replays.NewReplayer(a.db, a.kinds, a.log), KeyTTL: a.opt.Config.IdempotencyTTL}
 }
 
-func (a *App) knownEndpoints(ctx context.Context, tenant string, ids []uuid.UUID) (map[uuid.UUID]bool, error) {
-	return webhooks.Known(ctx, a.db, tenant, ids)
+func (a *App) recovery() *recovery.API {
+	return &recovery.API{DB: a.db, KeyTTL: a.opt.Config.IdempotencyTTL}
+}
+
+func (a *App) knownEndpoints(ctx context.Context, tenant string, ids []uuid.UUID) (map[uuid.UUID]func(*queue.NewJob), error) {
+	return webhooks.KnownInOrder(ctx, a.db, tenant, ids)
 }
 
 // lameDuck is how long a stopping server goes on serving while requests come.
@@ -145,7 +150,8 @@ func (a *App) work(ctx context.Context) error {
 	}, a.db, a.heartbeat, a.kinds, a.log)
 	a.log.InfoContext(ctx, "working", "queues", cfg.Queues)
 	outbox := events.NewOutbox(events.OutboxConfig{KeyTTL: cfg.IdempotencyTTL, Listen: a.direct}, a.db, a.kinds, a.log)
-	batches := &bulk.Runner{DB: a.db, Log: a.log, Kinds: []bulk.Kind{replays.NewReplayer(a.db, a.kinds, a.log).Bulk()}, Poll: bulkPoll}
+	inBulk := []bulk.Kind{replays.NewReplayer(a.db, a.kinds, a.log).Bulk(), recovery.Bulk()}
+	batches := &bulk.Runner{DB: a.db, Log: a.log, Kinds: inBulk, Poll: bulkPoll}
 	errs := make([]error, 5)
 	var running sync.WaitGroup
 	running.Go(func() { errs[0] = runner.Run(ctx) })

@@ -15,7 +15,7 @@ var line = [][]string{
 	{"internal/webhooks", "internal/email", "internal/httpcall", "internal/logline", "internal/external", "internal/command"},
 	{"internal/rules"},
 	{"internal/events"},
-	{"internal/schedules", "internal/sources", "internal/replays"},
+	{"internal/schedules", "internal/sources", "internal/replays", "internal/recovery"},
 	{"internal/dashboard"},
 	{"internal/app"},
 	{"internal/bench", "internal/demo"},
@@ -27,6 +27,8 @@ var neighbours = map[string][]string{
 	// A bad setting is reported to the operator as a fault like any other.
 	"internal/config": {"internal/fault"},
 	"internal/sealed": {"internal/fault"},
+	// The mistakes of a pattern are told like those of any other field.
+	"internal/pattern": {"internal/fault"},
 }
 
 // testOnly packages are imported by test files and by each other, so that

@@ -58,7 +58,7 @@ func TestCommandReadsItsDataAndKnowsItsJob(t *testing.T) {
 	j := job(`{"command":"it","data":{"n": 1.0, "text": "'; rm -rf /; $(x)"}}`)
 	out := run(t, kind, j)
 	lines := strings.Split(out.Stdout, "\n")
-	require.Equal(t, `{"n": 1.0, "text": "'; rm -rf /; $(x)"}`, lines[0], "byte for byte")
+	require.Equal(t, `{"n": 1.0, "text": "'; rm -rf /; $(x)"}`, lines[0], "byte for byte") //nolint:testifylint // the bytes are meant
 	require.Equal(t, "an argument $HOME", lines[1], "no shell reads the arguments")
 	require.Contains(t, out.Stdout, "SIGNALSTACK_JOB_ID="+j.ID.String())
 	require.Contains(t, out.Stdout, "SIGNALSTACK_ATTEMPT=2\n")

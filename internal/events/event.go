@@ -102,13 +102,15 @@ type Event struct {
 // Explained is an event with its data, what came of it and why.
 type Explained struct {
 	Listed
-	Jobs      []jobs.Record           `json:"jobs" nullable:"false" doc:"The first 100 jobs that it made"`
-	MoreJobs  string                  `json:"more_jobs,omitempty" doc:"Where all of them are listed, when they are more than 100"`
-	Rules     []rules.Verdict         `json:"rules" nullable:"false" doc:"What the rules of its tenant would make of it as they are now, which need not be what they were when it came: the 100 oldest rules"`
-	MoreRules bool                    `json:"more_rules,omitempty" doc:"There are more rules; POST /rules/test tells of any pattern"`
-	Schema    *eventtypes.SchemaCheck `json:"schema,omitempty" doc:"What the schema of its type says of the data, as it is now; absent when there is none, its mode is off, or the data was erased"`
-	Data      httpapi.JSON            `json:"data,omitempty" doc:"Byte for byte as it came; absent when the event has none, or no more. Data of a CloudEvent that are other text are a text"`
-	Base64    string                  `json:"data_base64,omitempty" doc:"In place of data, when those of a CloudEvent are neither JSON nor other text"`
+	Jobs          []jobs.Record           `json:"jobs" nullable:"false" doc:"The first 100 jobs that it made"`
+	MoreJobs      string                  `json:"more_jobs,omitempty" doc:"Where all of them are listed, when they are more than 100"`
+	Rules         []rules.Verdict         `json:"rules" nullable:"false" doc:"What the rules of its tenant would make of it as they are now, which need not be what they were when it came: the 100 oldest rules"`
+	MoreRules     bool                    `json:"more_rules,omitempty" doc:"There are more rules; POST /rules/test tells of any pattern"`
+	Endpoints     []EndpointVerdict       `json:"endpoints" nullable:"false" doc:"Which endpoints that subscribe with event_types would take it as they are now: the 100 oldest"`
+	MoreEndpoints bool                    `json:"more_endpoints,omitempty" doc:"There are more endpoints that subscribe"`
+	Schema        *eventtypes.SchemaCheck `json:"schema,omitempty" doc:"What the schema of its type says of the data, as it is now; absent when there is none, its mode is off, or the data was erased"`
+	Data          httpapi.JSON            `json:"data,omitempty" doc:"Byte for byte as it came; absent when the event has none, or no more. Data of a CloudEvent that are other text are a text"`
+	Base64        string                  `json:"data_base64,omitempty" doc:"In place of data, when those of a CloudEvent are neither JSON nor other text"`
 }
 
 // envelope is what patterns see of an event beside its data.

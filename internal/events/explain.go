@@ -95,8 +95,8 @@ func readEvent(raw httpapi.JSON, most int) (NewEvent, []fault.Detail) {
 // maxJobs is how many jobs of an event are shown with it.
 const maxJobs = 100
 
-// explain gives an event with what came of it and what the rules make of it now, and
-// its data apart.
+// explain gives an event with what came of it and what the rules and endpoints make of it
+// now, and its data apart.
 func explain(ctx context.Context, q pg.Querier, kinds *jobs.Registry, id uuid.UUID) (Explained, httpapi.JSON, error) {
 	e, err := get(ctx, q, id)
 	if err != nil {
@@ -117,8 +117,11 @@ func explain(ctx context.Context, q pg.Querier, kinds *jobs.Registry, id uuid.UU
 	case len(made) > maxJobs:
 		x.Jobs, x.MoreJobs = made[:maxJobs], "/jobs?event_id="+id.String()
 	}
-	x.Rules, x.MoreRules, err = rules.Verdicts(ctx, q, kinds, e.Tenant, rules.NewExplainer(e.envelope(), data, rules.OfRequest))
-	if err != nil {
+	explainer := rules.NewExplainer(e.envelope(), data, rules.OfRequest)
+	if x.Rules, x.MoreRules, err = rules.Verdicts(ctx, q, kinds, e.Tenant, explainer); err != nil {
+		return Explained{}, nil, err
+	}
+	if x.Endpoints, x.MoreEndpoints, err = endpointVerdicts(ctx, q, &e.Listed, explainer); err != nil {
 		return Explained{}, nil, err
 	}
 	if e.ErasedAt == nil {

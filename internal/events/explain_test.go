@@ -147,7 +147,7 @@ func TestEventIsShownWithItsDataItsJobsAndEachRule(t *testing.T) {
 	require.Equal(t, `is not "b"`, x.Rules[2].Fields[0].Reason)
 
 	rec = contract.Send(h, http.MethodGet, "/events/"+accept(t, h, `{"type":"c","tenant":"other"}`).ID.String(), "")
-	require.True(t, strings.HasSuffix(strings.TrimSpace(rec.Body.String()), `"jobs":[],"rules":[]}`), rec.Body)
+	require.True(t, strings.HasSuffix(strings.TrimSpace(rec.Body.String()), `"jobs":[],"rules":[],"endpoints":[]}`), rec.Body)
 	require.Equal(t, 200, contract.Send(h, http.MethodHead, "/events/"+e.ID.String(), "").Code)
 }
 

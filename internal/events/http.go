@@ -130,7 +130,7 @@ func (a *API) Routes(api *httpapi.API) {
 	}, a.list)
 	httpapi.Register(api, httpapi.Operation{
 		OperationID: "get-event", Method: http.MethodGet, Path: "/events/{id}", Tags: []string{"events"},
-		Summary: "Get one event with its data and jobs, and why each rule matches it or does not",
+		Summary: "Get one event with its data and jobs, and why each rule and each endpoint that subscribes takes it or does not",
 	}, a.get)
 	httpapi.RegisterBody(api, httpapi.Operation{
 		OperationID: "test-rule", Method: http.MethodPost, Path: "/rules/test", DefaultStatus: http.StatusOK, Tags: []string{"rules"},

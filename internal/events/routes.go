@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jmoiron/sqlx"
 
+	"github.com/signalstack/signalstack/internal/expression"
 	"github.com/signalstack/signalstack/internal/jobs"
 	"github.com/signalstack/signalstack/internal/pattern"
 	"github.com/signalstack/signalstack/internal/queue"
@@ -57,7 +58,7 @@ func (r *router) refresh(ctx context.Context, tx *sqlx.Tx) (time.Time, *routes, 
 	if err != nil {
 		return time.Time{}, nil, err
 	}
-	subscribers, err := now.subscribers.Reload(ctx, tx)
+	subscribers, err := now.subscribers.Reload(ctx, tx, r.log)
 	if err != nil {
 		return time.Time{}, nil, err
 	}
@@ -73,16 +74,24 @@ func (r *router) refresh(ctx context.Context, tx *sqlx.Tx) (time.Time, *routes, 
 // jobsFor gives the jobs that the routes make of an event.
 func (r *router) jobsFor(rt *routes, a *acceptance) []queue.NewJob {
 	e := &a.event
-	made := rt.rules.Jobs(r.kinds, e.Tenant, pattern.NewEvent(e.envelope(), a.view))
-	for _, endpoint := range rt.subscribers.Of(e.Tenant, e.Type, e.Source) {
+	seen := pattern.NewEvent(e.envelope(), a.view)
+	event := expression.Once(seen)
+	made := rt.rules.Jobs(r.kinds, e.Tenant, seen, event, rt.subscribers)
+	for _, endpoint := range rt.subscribers.Of(e.Tenant, e.Type, e.Source, seen) {
 		job := queue.NewJob{
 			ID: uuid.Must(uuid.NewV7()), Tenant: e.Tenant, Kind: webhooks.KindName,
-			EndpointID: uuid.NullUUID{UUID: endpoint, Valid: true},
+			EndpointID: uuid.NullUUID{UUID: endpoint.ID, Valid: true},
+		}
+		var err error
+		if job.Payload, err = endpoint.Body(event); err != nil {
+			job.Unmade = err.Error()
 		}
 		r.kinds.Fill(&job, jobs.Options{})
 		made = append(made, job)
 	}
+	rt.subscribers.Order(made, event)
 	for i := range made {
+		rt.subscribers.Collect(&made[i])
 		made[i].EventID, made[i].EventType = uuid.NullUUID{UUID: e.ID, Valid: true}, e.Type
 	}
 	return made

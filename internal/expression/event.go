@@ -32,6 +32,17 @@ func NewEvent(env pattern.Envelope, data []byte) *Event {
 	return &Event{env: env, data: data, left: maxTime}
 }
 
+// Once gives what expressions see of an event, made when the first looks.
+func Once(e *pattern.Event) func() *Event {
+	var view *Event
+	return func() *Event {
+		if view == nil {
+			view = NewEvent(e.Envelope(), e.Data())
+		}
+		return view
+	}
+}
+
 // maxNumber is the longest number, in digits, that is calculated with; a longer one
 // would take a second to read.
 const maxNumber = 1000

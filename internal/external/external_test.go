@@ -383,8 +383,10 @@ func TestWrongBodiesAreRefusedWithEveryMistake(t *testing.T) {
 		path, body string
 		pointers   []string
 	}{
-		{"/jobs/claim", `{"queues":["a b",""],"kinds":["webhook","external"],"max":0,"wait":"61s","lease":"4s","worker":"a\nb","tenant":"#","more":1}`,
-			[]string{"/kinds/0", "/lease", "/max", "/more", "/queues/0", "/queues/1", "/tenant", "/wait", "/worker"}},
+		{
+			"/jobs/claim", `{"queues":["a b",""],"kinds":["webhook","external"],"max":0,"wait":"61s","lease":"4s","worker":"a\nb","tenant":"#","more":1}`,
+			[]string{"/kinds/0", "/lease", "/max", "/more", "/queues/0", "/queues/1", "/tenant", "/wait", "/worker"},
+		},
 		{"/jobs/claim", `{"queues":[],"max":1001,"wait":30,"lease":"61m"}`, []string{"/lease", "/max", "/queues", "/wait"}},
 		{"/leases/" + lease + "/extend", `{"lease":"1s"}`, []string{"/lease"}},
 		{"/leases/" + lease + "/progress", `{"lease":"x"}`, []string{"/lease", "/progress"}},

@@ -24,7 +24,7 @@ type Ended struct {
 func (r *Registry) Settle(ctx context.Context, tx *sqlx.Tx, all []Ended) (map[queue.Held]queue.State, error) {
 	batch, rows := make([]settlement, len(all)), make([]queue.Settlement, len(all))
 	for i, e := range all {
-		e.JobID, e.Lease, e.Tenant, e.OrderingKey = e.Job.ID, e.Job.Lease, e.Job.Tenant, e.Job.OrderingKey
+		e.JobID, e.Lease, e.Tenant, e.OrderingKey, e.Skips = e.Job.ID, e.Job.Lease, e.Job.Tenant, e.Job.OrderingKey, e.Job.Skips
 		batch[i], rows[i] = settlement{Settlement: e.Settlement, job: e.Job}, e.Settlement
 	}
 	states, err := queue.Settle(ctx, tx, rows)

@@ -29,6 +29,7 @@ type Record struct {
 	RunAt         time.Time   `db:"run_at" json:"run_at" doc:"When the job was first due"`
 	Timeout       string      `db:"-" json:"timeout" doc:"How long one attempt may take"`
 	OrderingKey   string      `db:"ordering_key" json:"ordering_key,omitempty"`
+	OnFailure     string      `db:"on_failure" json:"on_failure,omitempty" enum:"block,skip" doc:"Of a job with an ordering_key: whether those behind it wait while it is tried again"`
 	LimitKey      string      `db:"-" json:"limit_key,omitempty"`
 	EventID       *uuid.UUID  `db:"event_id" json:"event_id,omitempty" doc:"The event that made the job"`
 	RuleID        *uuid.UUID  `db:"rule_id" json:"rule_id,omitempty" doc:"The rule that made the job"`
@@ -83,7 +84,7 @@ type Attempt struct {
 // ordering key is pending, or scheduled before its time.
 const columns = `
 SELECT j.id, j.tenant, j.kind, j.queue, j.lane, coalesce(x.priority, r.priority, s.priority, o.priority, j.priority) AS priority,
-       j.max_attempts, j.run_at, j.timeout_ms, j.ordering_key,
+       j.max_attempts, j.run_at, j.timeout_ms, j.ordering_key, CASE WHEN j.ordering_key = '' THEN '' WHEN j.skips THEN 'skip' ELSE 'block' END AS on_failure,
        j.event_id, j.rule_id, j.endpoint_id, j.schedule_id, j.replay_id, j.created_at,
        CASE WHEN x.job_id IS NOT NULL THEN 'running'
             WHEN r.job_id IS NOT NULL THEN 'pending'

@@ -1,9 +1,12 @@
 package pattern
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/signalstack/signalstack/internal/fault"
 )
 
 // Problem is one mistake: where it stands, as a JSON pointer (RFC 6901) from the
@@ -24,6 +27,23 @@ func (p Problems) Error() string {
 		parts[i] = strings.TrimPrefix(problem.Pointer+": "+problem.Detail, ": ")
 	}
 	return strings.Join(parts, "; ")
+}
+
+// Details gives the mistakes of a pattern that stands at a pointer of a body, from the
+// error of Compile; none when it is nil.
+func Details(at string, err error) []fault.Detail {
+	if err == nil {
+		return nil
+	}
+	problems, ok := errors.AsType[Problems](err)
+	if !ok {
+		return []fault.Detail{{Pointer: at, Detail: err.Error()}}
+	}
+	mistakes := make([]fault.Detail, len(problems))
+	for i, p := range problems {
+		mistakes[i] = fault.Detail{Pointer: at + p.Pointer, Detail: p.Detail}
+	}
+	return mistakes
 }
 
 // maxReport bounds an answer, in bytes: a pattern can hold thousands of mistakes,

@@ -2,6 +2,17 @@ package pattern
 
 import "strings"
 
+// Wildcard is a text in which each star stands for any run of characters, and nothing
+// stands for a star. It is the operator wildcard where no pattern is needed.
+type Wildcard struct{ parts wildcard }
+
+// NewWildcard reads a wildcard; any text is one.
+func NewWildcard(text string) Wildcard { return Wildcard{strings.Split(text, "*")} }
+
+// Match tells whether the text is one that the wildcard stands for, in the time of one
+// search through it.
+func (w Wildcard) Match(text string) bool { return w.parts.matches(text) }
+
 // wildcard is the text between the stars of a wildcard. Without a star there is
 // one part, and a value must be equal to it.
 type wildcard []string

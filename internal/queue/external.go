@@ -55,7 +55,7 @@ func (o *Outstanding) Deadline() time.Time {
 func FindOutstanding(ctx context.Context, q pg.Querier, held []Held) (map[Held]*Outstanding, error) {
 	ids, leases := heldColumns(held)
 	rows, err := q.QueryContext(ctx, `
-		SELECT r.job_id, r.lease, r.attempt, r.started_at, r.queue, r.lane, j.tenant, j.kind, j.endpoint_id, j.ordering_key,
+		SELECT r.job_id, r.lease, r.attempt, r.started_at, r.queue, r.lane, j.tenant, j.kind, j.endpoint_id, j.ordering_key, j.skips,
 		       j.max_attempts, j.timeout_ms, j.retry, j.created_at, j.event_id, j.event_type, now(),
 		       EXISTS (SELECT FROM signalstack.cancels AS c WHERE c.job_id = r.job_id)
 		FROM unnest($1::uuid[], $2::bigint[]) AS g (job_id, lease)
@@ -68,7 +68,7 @@ func FindOutstanding(ctx context.Context, q pg.Querier, held []Held) (map[Held]*
 	found := make(map[Held]*Outstanding, len(held))
 	for rows.Next() {
 		o := &Outstanding{}
-		if err := rows.Scan(&o.ID, &o.Lease, &o.Attempt, &o.StartedAt, &o.Queue, &o.Lane, &o.Tenant, &o.Kind, &o.EndpointID, &o.OrderingKey,
+		if err := rows.Scan(&o.ID, &o.Lease, &o.Attempt, &o.StartedAt, &o.Queue, &o.Lane, &o.Tenant, &o.Kind, &o.EndpointID, &o.OrderingKey, &o.Skips,
 			&o.MaxAttempts, &o.TimeoutMS, &o.Retry, &o.CreatedAt, &o.EventID, &o.EventType, &o.Now, &o.Wanted); err != nil {
 			return nil, fmt.Errorf("read leases: %w", err)
 		}

@@ -61,5 +61,5 @@ func refuseUnmade(ctx context.Context, tx *sqlx.Tx, id uuid.UUID) error {
 		return fmt.Errorf("look whether the job was made: %w", err)
 	}
 	return fault.New(fault.Conflict, "job_unmade",
-		"The job could not be made of its event, so there is nothing to try again: %s. Mend the rule with PATCH /rules/{id}, then send or replay the event.", why)
+		"The job could not be made of its event, so there is nothing to try again: %s. Mend the rule with PATCH /rules/{id}, or the endpoint with PATCH /endpoints/{id}, then send or replay the event.", why)
 }

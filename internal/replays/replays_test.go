@@ -459,3 +459,26 @@ func TestReplayRefusesWhatIsWrong(t *testing.T) {
 	require.Equal(t, 422, contract.Send(h.http, http.MethodPost, "/replays", `{"filter":{"type":"a"}}`, "Idempotency-Key", strings.Repeat("k", 256)).Code)
 	require.Zero(t, h.count("bulk_operations"))
 }
+
+// TestReplaysGoByTheFiltersAndTransformsOfEndpoints as they are now, whether endpoints or
+// rules are named.
+func TestReplaysGoByTheFiltersAndTransformsOfEndpoints(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	all := h.accept(`{"type":"a.x","data":{"n":1}}`, `{"type":"a.x","data":{"n":2}}`, `{"type":"b","data":{"n":1}}`)
+	to := send[webhooks.Endpoint](h, "/endpoints", `{"url":"http://127.0.0.1:9/","event_types":["*.x"],"pattern":{"data":{"n":[1]}},"transform":"{n: .data.n}"}`, 201).ID.String()
+	h.endpoint(`"*"`)
+	r := send[rules.Rule](h, "/rules", `{"name":"r","pattern":{"type":["b"]},"actions":[{"kind":"webhook","endpoint_id":"`+to+`"}]}`, 201)
+	for i, want := range []int{1, 0, 1} {
+		made := send[replays.EventReplay](h, "/events/"+all[i].ID.String()+"/replay", `{"endpoints":["`+to+`"]}`, 201)
+		require.Len(t, made.JobIDs, want, i)
+		for _, id := range made.JobIDs {
+			job := contract.Decode[jobs.Detailed](t, contract.Send(h.http, http.MethodGet, "/jobs/"+id.String(), ""), 200)
+			require.Equal(t, []any{to, `{"n":1}`}, []any{job.EndpointID.String(), string(job.Payload)})
+		}
+	}
+	named := send[replays.EventReplay](h, "/events/"+all[2].ID.String()+"/replay", `{"rules":["`+r.ID.String()+`"]}`, 201)
+	require.Len(t, named.JobIDs, 1)
+	job := contract.Decode[jobs.Detailed](t, contract.Send(h.http, http.MethodGet, "/jobs/"+named.JobIDs[0].String(), ""), 200)
+	require.Equal(t, `{"n":1}`, string(job.Payload))
+}

@@ -42,6 +42,8 @@ func TestMistakesOfActionsAreToldWithTheirPlace(t *testing.T) {
 		`{"kind":"test","delay":"<$.data[>"}`:                               {"/delay", "a number from 0"},
 		`{"kind":"test","ordering_key":"a\u0001"}`:                          {"/ordering_key", "control characters"},
 		`{"kind":"test","ordering_key":"<$.nosuch>"}`:                       {"/ordering_key", "an event has no nosuch"},
+		`{"kind":"test","on_failure":"skip"}`:                               {"/on_failure", "goes with an ordering_key"},
+		`{"kind":"test","ordering_key":"a","on_failure":"stop"}`:            {"/on_failure", ""},
 		`{"kind":"test","idempotency_key":"a\u0001"}`:                       {"/idempotency_key", "control characters"},
 		`{"kind":"test","priority":"<$.data.p>"}`:                           {"/priority", ""},
 		`{"kind":"email","transform":"."}`:                                  {"/payload", "is required for kind email"},
@@ -81,7 +83,7 @@ func TestTransformOfAnEmailMakesTheDataOfItsTemplates(t *testing.T) {
 		{"kind":"email","transform":"{name: .data.user}","payload":{"to":"{{.data.name}}@example.com","subject":"<$.data.user> {{.data.name}}","text":"x"}}]}`)
 	set, err := rules.Load(t.Context(), db, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
-	made := set.Jobs(kinds, "default", event("default", "a", `{"user":"{{.data}}"}`))
+	made := jobsOf(set, kinds, "default", event("default", "a", `{"user":"{{.data}}"}`))
 	require.Len(t, made, 1)
 	require.Empty(t, made[0].Unmade)
 	require.JSONEq(t, `{"to":"{{.data.name}}@example.com","subject":"<$.data.user> {{.data.name}}","text":"x","data":{"name":"{{.data}}"}}`, string(made[0].Payload))
@@ -98,7 +100,7 @@ func TestWebhookMayHaveABodyOfItsOwn(t *testing.T) {
 		{"kind":"webhook","endpoint_id":"`+to+`"}]}`)
 	set, err := rules.Load(t.Context(), db, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
-	made := set.Jobs(kinds(), "default", event("default", "a", `{"id":7}`))
+	made := jobsOf(set, kinds(), "default", event("default", "a", `{"id":7}`))
 	require.Equal(t, []string{`{"text":"Order 7"}`, `{"order":7}`, ``}, []string{string(made[0].Payload), string(made[1].Payload), string(made[2].Payload)})
 	for _, j := range made {
 		require.Equal(t, to, j.EndpointID.UUID.String())
@@ -121,8 +123,8 @@ func TestRulesThatDidNotChangeStayCompiled(t *testing.T) {
 		create(t, h, `{"name":"r","pattern":{"type":["b"]},"actions":[`+action(n)+`]}`)
 		set, err = set.Reload(t.Context(), db, slog.New(slog.DiscardHandler))
 		require.NoError(t, err)
-		require.Equal(t, fmt.Sprint(n), string(set.Jobs(kinds(), "default", event("default", "a", ""))[0].Payload))
-		require.Len(t, set.Jobs(kinds(), "default", event("default", "b", "")), n+1)
+		require.Equal(t, fmt.Sprint(n), string(jobsOf(set, kinds(), "default", event("default", "a", ""))[0].Payload))
+		require.Len(t, jobsOf(set, kinds(), "default", event("default", "b", "")), n+1)
 	}
 }
 
@@ -150,7 +152,7 @@ func BenchmarkJobs(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				e := pattern.NewEvent(pattern.Envelope{ID: now, Tenant: tenant, Type: "a", Time: now}, []byte(data))
-				if made := set.Jobs(registry, tenant, e); len(made) != 1 || made[0].Unmade != "" {
+				if made := jobsOf(set, registry, tenant, e); len(made) != 1 || made[0].Unmade != "" {
 					b.Fatal(made)
 				}
 			}

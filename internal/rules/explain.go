@@ -3,6 +3,7 @@ package rules
 import (
 	"context"
 	"fmt"
+	"log/slog"
 
 	"github.com/google/uuid"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/signalstack/signalstack/internal/jobs"
 	"github.com/signalstack/signalstack/internal/pattern"
 	"github.com/signalstack/signalstack/internal/pg"
+	"github.com/signalstack/signalstack/internal/webhooks"
 )
 
 // Limits bound what explaining an event may cost. Zero ones do not.
@@ -70,8 +72,11 @@ type Explainer struct {
 // NewExplainer makes an explainer of an event.
 func NewExplainer(env pattern.Envelope, data []byte, limits Limits) *Explainer {
 	e := pattern.NewEvent(env, data)
-	return &Explainer{event: e, view: once(e), size: len(data) + len(env.Extensions), limits: limits}
+	return &Explainer{event: e, view: expression.Once(e), size: len(data) + len(env.Extensions), limits: limits}
 }
+
+// Event gives what expressions see of the event.
+func (x *Explainer) Event() *expression.Event { return x.view() }
 
 // Explain gives false when the pattern would take more work than is left.
 func (x *Explainer) Explain(p *pattern.Pattern) (Explanation, bool) {
@@ -112,27 +117,37 @@ func Verdicts(ctx context.Context, q pg.Querier, kinds *jobs.Registry, tenant st
 		rows = rows[:maxVerdicts]
 	}
 	verdicts = make([]Verdict, len(rows))
+	all := make([]*ready, len(rows))
+	var usable []*ready
 	for i, r := range rows {
-		verdicts[i] = r.verdict(kinds, x)
+		verdicts[i] = Verdict{RuleID: r.ID, Name: r.Name, Enabled: r.Enabled, Fields: []Field{}}
+		if all[i], err = r.compile(); err != nil {
+			verdicts[i].Error = "makes no jobs: " + err.Error()
+			continue
+		}
+		usable = append(usable, all[i])
+	}
+	bodies, err := webhooks.LoadNamed(ctx, q, slog.New(slog.DiscardHandler), tenant, endpointsOf(usable))
+	if err != nil {
+		return nil, false, err
+	}
+	for i, rule := range all {
+		if rule != nil {
+			verdicts[i] = rule.verdict(verdicts[i], kinds, x, bodies)
+		}
 	}
 	return verdicts, more, nil
 }
 
-func (r row) verdict(kinds *jobs.Registry, x *Explainer) Verdict {
-	v := Verdict{RuleID: r.ID, Name: r.Name, Enabled: r.Enabled, Fields: []Field{}}
-	rule, err := r.compile()
-	if err != nil {
-		v.Error = "makes no jobs: " + err.Error()
-		return v
-	}
-	why, ok := x.Explain(rule.pattern)
+func (r *ready) verdict(v Verdict, kinds *jobs.Registry, x *Explainer, bodies *webhooks.Subscribers) Verdict {
+	why, ok := x.Explain(r.pattern)
 	if !ok {
 		v.Error = "would take too long with an event of this size; try it with a smaller one, by POST /rules/test"
 		return v
 	}
 	v.Matched, v.Fields, v.FieldsLeftOut = &why.Matched, why.Fields, why.FieldsLeftOut
 	if why.Matched {
-		v.Actions = rule.outcomes(kinds, x.view)
+		v.Actions = r.outcomes(kinds, x.view, bodies)
 		for i := range v.Actions {
 			v.Actions[i].Job = nil // the event's jobs are shown as they were made
 		}

@@ -20,33 +20,43 @@ import (
 // job is what an action makes of an event; the event's own part is for the caller to
 // fill in. What goes wrong leaves a job that is failed from the start and says why:
 // an event is not refused because of a rule, and no job is lost without a trace.
-// event is called only by an action that looks at the event.
-func (r *ready) job(kinds *jobs.Registry, index int, event func() *expression.Event) queue.NewJob {
+// event is called only by an action that looks at the event, or whose endpoint does.
+func (r *ready) job(kinds *jobs.Registry, index int, event func() *expression.Event, bodies *webhooks.Subscribers) queue.NewJob {
 	a := &r.actions[index]
 	job := queue.NewJob{
 		ID: uuid.Must(uuid.NewV7()), Tenant: r.Tenant, Kind: a.Kind, Payload: a.Payload,
-		RuleID: uuid.NullUUID{UUID: r.ID, Valid: true}, OrderingKey: a.OrderingKey,
-	}
-	if a.Kind == webhooks.KindName {
-		if id, err := uuid.Parse(a.EndpointID); err == nil {
-			job.EndpointID = uuid.NullUUID{UUID: id, Valid: true}
-		}
+		RuleID: uuid.NullUUID{UUID: r.ID, Valid: true}, EndpointID: a.endpoint(),
+		OrderingKey: a.OrderingKey, Skips: a.OnFailure == jobs.OnFailureSkip,
 	}
 	options, once := a.Options, a.IdempotencyKey
 	err := a.fill(event, &options, &job.OrderingKey, &once)
 	if err == nil {
-		job.Payload, err = a.makePayload(kinds, event)
+		job.Payload, err = a.makePayload(kinds, event, bodies)
 	}
 	if err != nil {
 		job.Unmade = fmt.Sprintf("action %d of rule %q: %s", index, r.Name, err)
 		// Nothing else may keep it from being written.
-		job.Payload, job.OrderingKey, once, options = nil, "", "", plainOf(a)
+		job.Payload, job.OrderingKey, job.Skips, once, options = nil, "", false, "", plainOf(a)
 	}
 	if once != "" {
 		job.Once = fmt.Sprintf("%s/%d\n%s", r.ID, index, once)
 	}
 	kinds.Fill(&job, options)
 	return job
+}
+
+// endpoint gives where a webhook goes.
+func (a *compiled) endpoint() uuid.NullUUID {
+	if a.Kind != webhooks.KindName {
+		return uuid.NullUUID{}
+	}
+	id, err := uuid.Parse(a.EndpointID)
+	return uuid.NullUUID{UUID: id, Valid: err == nil}
+}
+
+// hasNoBody says whether a webhook is what its endpoint makes of the event.
+func (a *compiled) hasNoBody() bool {
+	return a.Kind == webhooks.KindName && a.transform == nil && a.Payload == nil
 }
 
 // plainOf gives the options without those that come from the event.
@@ -72,7 +82,7 @@ func (a *compiled) fill(event func() *expression.Event, options *jobs.Options, o
 	}{
 		{"queue", a.queue, &options.Queue, func(string) []fault.Detail { return options.Validate() }},
 		{"delay", a.delay, &options.Delay, func(string) []fault.Detail { return options.Validate() }},
-		{"ordering_key", a.orderingKey, orderingKey, func(text string) []fault.Detail { return httpapi.CheckText("", text, maxKey) }},
+		{"ordering_key", a.orderingKey, orderingKey, func(text string) []fault.Detail { return httpapi.CheckText("", text, jobs.MaxOrderingKey) }},
 		{"idempotency_key", a.onceKey, once, checkOnce},
 	} {
 		if field.from == nil {
@@ -101,7 +111,7 @@ func checkOnce(text string) []fault.Detail {
 }
 
 // makePayload gives the payload of the job.
-func (a *compiled) makePayload(kinds *jobs.Registry, event func() *expression.Event) ([]byte, error) {
+func (a *compiled) makePayload(kinds *jobs.Registry, event func() *expression.Event, bodies *webhooks.Subscribers) ([]byte, error) {
 	var made json.RawMessage
 	var err error
 	what := "transform"
@@ -114,6 +124,8 @@ func (a *compiled) makePayload(kinds *jobs.Registry, event func() *expression.Ev
 	case a.payload != nil:
 		what = "payload"
 		made, err = a.payload.For(event())
+	case a.hasNoBody():
+		return bodies.Body(a.endpoint().UUID, event)
 	default:
 		return a.Payload, nil
 	}

@@ -33,7 +33,7 @@ func insertRules(tb testing.TB, db *pg.DB, tenant string, n int) {
 // made names the rules that make a job of an event, by the last part of their ids.
 func made(set *rules.Set, tenant, eventType string) (ids []uuid.UUID) {
 	e := pattern.NewEvent(pattern.Envelope{Type: eventType, Tenant: tenant}, []byte(`{"amount":100000,"tier":"gold"}`))
-	for _, j := range set.Jobs(jobs.NewRegistry(), tenant, e) {
+	for _, j := range jobsOf(set, jobs.NewRegistry(), tenant, e) {
 		ids = append(ids, j.RuleID.UUID)
 	}
 	return ids

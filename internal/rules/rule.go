@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -68,18 +67,7 @@ func (p RulePatch) Validate() []fault.Detail {
 // mistakes.
 func Compile(raw httpapi.JSON) (*pattern.Pattern, []fault.Detail) {
 	p, err := pattern.Compile(raw)
-	if err == nil {
-		return p, nil
-	}
-	problems, ok := errors.AsType[pattern.Problems](err)
-	if !ok {
-		return nil, []fault.Detail{{Pointer: "/pattern", Detail: err.Error()}}
-	}
-	mistakes := make([]fault.Detail, len(problems))
-	for i, p := range problems {
-		mistakes[i] = fault.Detail{Pointer: "/pattern" + p.Pointer, Detail: p.Detail}
-	}
-	return nil, mistakes
+	return p, pattern.Details("/pattern", err)
 }
 
 // checkEach gives the mistakes that check finds in each action, with pointers from

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/signalstack/signalstack/internal/contract"
+	"github.com/signalstack/signalstack/internal/expression"
 	"github.com/signalstack/signalstack/internal/fault"
 	"github.com/signalstack/signalstack/internal/httpapi"
 	"github.com/signalstack/signalstack/internal/jobs"
@@ -70,6 +71,11 @@ func event(tenant, eventType, data string) *pattern.Event {
 	return pattern.NewEvent(pattern.Envelope{ID: uuid.NewString(), Tenant: tenant, Type: eventType}, []byte(data))
 }
 
+// jobsOf makes the jobs of an event, with no endpoint that has a transform.
+func jobsOf(set *rules.Set, kinds *jobs.Registry, tenant string, e *pattern.Event) []queue.NewJob {
+	return set.Jobs(kinds, tenant, e, expression.Once(e), nil)
+}
+
 func TestEachActionOfEachMatchingRuleMakesAJob(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
@@ -84,7 +90,7 @@ func TestEachActionOfEachMatchingRuleMakesAJob(t *testing.T) {
 	set, err := rules.Load(t.Context(), db, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 
-	made := set.Jobs(kinds(), "default", event("default", "a", `{"x":1.0}`))
+	made := jobsOf(set, kinds(), "default", event("default", "a", `{"x":1.0}`))
 	require.Len(t, made, 3)
 	require.Equal(t, to, made[0].EndpointID.UUID)
 	require.Equal(t, 10, made[0].MaxAttempts)
@@ -93,9 +99,9 @@ func TestEachActionOfEachMatchingRuleMakesAJob(t *testing.T) {
 	require.Equal(t, []any{"mine", 4, time.Minute, 7, 9 * time.Second}, []any{made[1].Queue, made[1].Priority, made[1].Delay, made[1].MaxAttempts, made[1].Timeout})
 	require.Contains(t, made[1].Retry, "ladder")
 	require.Equal(t, []any{"slow", 2, 3, time.Second}, []any{made[2].Queue, made[2].Priority, made[2].MaxAttempts, made[2].Timeout})
-	require.Len(t, set.Jobs(kinds(), "default", event("default", "a", `{}`)), 2)
-	require.Empty(t, set.Jobs(kinds(), "default", event("default", "b", `{}`)))
-	require.Len(t, set.Jobs(kinds(), "acme", event("acme", "a", "")), 1)
+	require.Len(t, jobsOf(set, kinds(), "default", event("default", "a", `{}`)), 2)
+	require.Empty(t, jobsOf(set, kinds(), "default", event("default", "b", `{}`)))
+	require.Len(t, jobsOf(set, kinds(), "acme", event("acme", "a", "")), 1)
 }
 
 func TestEndpointOfAnActionMustBeTheTenantsOwn(t *testing.T) {
@@ -139,7 +145,7 @@ func TestRuleThatDoesNotCompileStopsNoOther(t *testing.T) {
 	var out bytes.Buffer
 	set, err := rules.Load(t.Context(), db, slog.New(slog.NewTextHandler(&out, nil)))
 	require.NoError(t, err)
-	require.Len(t, set.Jobs(kinds(), "default", event("default", "a", "")), 1)
+	require.Len(t, jobsOf(set, kinds(), "default", event("default", "a", "")), 1)
 	require.Equal(t, 2, strings.Count(out.String(), "rule left out"), out.String())
 }
 
@@ -159,7 +165,7 @@ func TestStoredActionsNeverKeepAnEventOut(t *testing.T) {
 		require.NoError(t, err)
 		set, err := rules.Load(t.Context(), db, slog.New(slog.DiscardHandler))
 		require.NoError(t, err)
-		jobs := set.Jobs(kinds(), "default", event("default", "a", ""))
+		jobs := jobsOf(set, kinds(), "default", event("default", "a", ""))
 		require.Len(t, jobs, made, actions)
 		require.NoError(t, queue.EnsurePartitions(t.Context(), db, time.Now()), actions)
 		require.NoError(t, queue.Enqueue(t.Context(), db, jobs), actions)

@@ -15,6 +15,7 @@ import (
 	"github.com/signalstack/signalstack/internal/pattern"
 	"github.com/signalstack/signalstack/internal/pg"
 	"github.com/signalstack/signalstack/internal/queue"
+	"github.com/signalstack/signalstack/internal/webhooks"
 )
 
 // Set is all enabled rules, compiled and indexed. It does not change.
@@ -89,9 +90,31 @@ func (r row) compile() (*ready, error) {
 	return &ready{Rule: rule, pattern: p, actions: actions}, nil
 }
 
+// Endpoints gives those of a tenant whose transforms its rules may need: the action says
+// nothing of the body.
+func (s *Set) Endpoints(tenant string) []uuid.UUID {
+	if t := s.byTenant[tenant]; t != nil {
+		return endpointsOf(t.rules)
+	}
+	return nil
+}
+
+func endpointsOf(rules []*ready) []uuid.UUID {
+	var ids []uuid.UUID
+	for _, r := range rules {
+		for i := range r.actions {
+			if id := r.actions[i].endpoint(); id.Valid && r.actions[i].hasNoBody() {
+				ids = append(ids, id.UUID)
+			}
+		}
+	}
+	return ids
+}
+
 // Jobs gives the jobs that the tenant's rules make of an event, one for each action
-// of each rule that matches whose condition holds, in the order of the rules.
-func (s *Set) Jobs(kinds *jobs.Registry, tenant string, e *pattern.Event) []queue.NewJob {
+// of each rule that matches whose condition holds, in the order of the rules. event is
+// called only when an expression looks at the event; bodies has the endpoints' transforms.
+func (s *Set) Jobs(kinds *jobs.Registry, tenant string, e *pattern.Event, event func() *expression.Event, bodies *webhooks.Subscribers) []queue.NewJob {
 	t := s.byTenant[tenant]
 	if t == nil {
 		return nil
@@ -101,29 +124,17 @@ func (s *Set) Jobs(kinds *jobs.Registry, tenant string, e *pattern.Event) []queu
 		return nil
 	}
 	var made []queue.NewJob
-	event := once(e)
 	for _, i := range matching {
 		rule := t.rules[i]
 		for n := range rule.actions {
 			if holds, err := rule.holds(n, event); holds {
-				made = append(made, rule.job(kinds, n, event))
+				made = append(made, rule.job(kinds, n, event, bodies))
 			} else if err != nil {
 				rule.trouble.tell(s.log, rule, n, err)
 			}
 		}
 	}
 	return made
-}
-
-// once gives what expressions see of an event, made when the first looks.
-func once(e *pattern.Event) func() *expression.Event {
-	var view *expression.Event
-	return func() *expression.Event {
-		if view == nil {
-			view = expression.NewEvent(e.Envelope(), e.Data())
-		}
-		return view
-	}
 }
 
 // holds says whether an action is to be taken. One whose condition fails is not; the

@@ -9,6 +9,7 @@ import (
 	"github.com/signalstack/signalstack/internal/fault"
 	"github.com/signalstack/signalstack/internal/httpapi"
 	"github.com/signalstack/signalstack/internal/jobs"
+	"github.com/signalstack/signalstack/internal/webhooks"
 )
 
 // Outcome is what an action makes of an event that the pattern matches.
@@ -29,12 +30,13 @@ type Preview struct {
 	MaxAttempts    int          `json:"max_attempts"`
 	Timeout        string       `json:"timeout"`
 	OrderingKey    string       `json:"ordering_key,omitempty"`
+	OnFailure      string       `json:"on_failure,omitempty" enum:"block,skip"`
 	IdempotencyKey string       `json:"idempotency_key,omitempty"`
 	Payload        httpapi.JSON `json:"payload,omitempty" doc:"Absent when the job works on the event itself"`
 }
 
 // outcomes gives what each action makes of an event.
-func (r *ready) outcomes(kinds *jobs.Registry, event func() *expression.Event) []Outcome {
+func (r *ready) outcomes(kinds *jobs.Registry, event func() *expression.Event, bodies *webhooks.Subscribers) []Outcome {
 	all := make([]Outcome, len(r.actions))
 	for n := range r.actions {
 		a := &r.actions[n]
@@ -50,13 +52,13 @@ func (r *ready) outcomes(kinds *jobs.Registry, event func() *expression.Event) [
 		if !holds {
 			continue
 		}
-		job := r.job(kinds, n, event)
+		job := r.job(kinds, n, event, bodies)
 		_, key, _ := strings.Cut(job.Once, "\n")
 		all[n].MakesJob, all[n].Error = true, job.Unmade
 		if job.Unmade == "" {
 			all[n].Job = &Preview{
 				Queue: job.Queue, Priority: job.Priority, Delay: job.Delay.String(), MaxAttempts: job.MaxAttempts, Timeout: job.Timeout.String(),
-				OrderingKey: job.OrderingKey, IdempotencyKey: key, Payload: job.Payload,
+				OrderingKey: job.OrderingKey, OnFailure: a.OnFailure, IdempotencyKey: key, Payload: job.Payload,
 			}
 		}
 	}
@@ -81,7 +83,8 @@ func NewTrial(kinds *jobs.Registry, actions []Action) (*Trial, []fault.Detail) {
 	return &Trial{&ready{Rule: Rule{ID: uuid.Nil, Name: "test"}, actions: all}}, mistakes
 }
 
-// Try gives what the actions make of the explainer's event.
+// Try gives what the actions make of the explainer's event. Transforms of endpoints are
+// not among it.
 func (t *Trial) Try(kinds *jobs.Registry, x *Explainer) []Outcome {
-	return t.rule.outcomes(kinds, x.view)
+	return t.rule.outcomes(kinds, x.view, nil)
 }

@@ -1,8 +1,6 @@
 package webhooks
 
 import (
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -18,7 +16,9 @@ type NewEndpoint struct {
 	Description string            `json:"description,omitempty" doc:"For people"`
 	Secret      string            `json:"secret,omitempty" doc:"Signs the webhooks: whsec_ and 24 to 64 bytes in base64, or whsk_ and an ed25519 private key; made when absent"`
 	Scheme      string            `json:"signature_scheme,omitempty" enum:"v1,v1a" doc:"What secret is made: v1, one that the receiver knows (default), or v1a, an ed25519 key pair of which it knows public_key"`
-	EventTypes  []string          `json:"event_types,omitempty" nullable:"false" maxItems:"100" doc:"Types to deliver without a rule: exact ones, payment.* for all that begin with payment., or * for all" example:"[\"payment.*\"]"`
+	EventTypes  []string          `json:"event_types,omitempty" nullable:"false" maxItems:"100" doc:"Types to deliver without a rule: exact ones, or with * for any run of characters, such as payment.*, *.created or order.*.failed; * for all. Default: none, or all when there is a pattern" example:"[\"payment.*\"]"`
+	Pattern     httpapi.JSON      `json:"pattern,omitempty" doc:"Event pattern, as of a rule, that events of event_types must match as well to be delivered"`
+	Transform   string            `json:"transform,omitempty" maxLength:"8192" doc:"jq program that makes the whole body of a webhook of the event, as that of a rule's action; an action with a transform or payload of its own goes by that" example:"{text: \"Order \\(.data.id)\"}"`
 	Headers     map[string]string `json:"headers,omitempty" doc:"Sent with each webhook; the values are kept like secrets"`
 	Auth        *Auth             `json:"auth,omitempty" doc:"How the receiver knows, beside the signature, who calls it"`
 	TLS         *TLSFiles         `json:"tls,omitempty" doc:"Certificates that the receiver needs"`
@@ -33,7 +33,9 @@ type EndpointPatch struct {
 	URL         *string           `json:"url,omitempty" minLength:"1"`
 	Description *string           `json:"description,omitempty"`
 	Secret      *string           `json:"secret,omitempty" doc:"Replaces the secret at once, and those before it; POST /endpoints/{id}/secret/rotate lets both sign for a time"`
-	EventTypes  []string          `json:"event_types,omitempty" nullable:"false" maxItems:"100" doc:"Replaces all types; an empty list ends the subscription"`
+	EventTypes  []string          `json:"event_types,omitempty" nullable:"false" maxItems:"100" doc:"Replaces all types; an empty list ends the subscription, whatever the pattern"`
+	Pattern     httpapi.JSON      `json:"pattern,omitempty" doc:"Replaces it. The first one of an endpoint without event_types subscribes it to all, as when it is created"`
+	Transform   *string           `json:"transform,omitempty" minLength:"1" maxLength:"8192" doc:"Replaces it, for events accepted from now on"`
 	Headers     map[string]string `json:"headers,omitempty" doc:"Replaces all headers; the value **** keeps the present one"`
 	Auth        *Auth             `json:"auth,omitempty" doc:"Replaces it; the value **** keeps the present one, type none ends it"`
 	TLS         *TLSFiles         `json:"tls,omitempty" doc:"Replaces all of it; an empty object ends it"`
@@ -53,6 +55,8 @@ type Endpoint struct {
 	PublicKey            string            `json:"public_key,omitempty" doc:"Of scheme v1a: what the receiver checks signatures with"`
 	OldSecrets           []OldSecret       `json:"old_secrets,omitempty" doc:"Secrets before this one that still sign beside it"`
 	EventTypes           []string          `json:"event_types" nullable:"false"`
+	Pattern              httpapi.JSON      `json:"pattern,omitempty"`
+	Transform            string            `json:"transform,omitempty"`
 	Headers              map[string]string `json:"headers" doc:"The names; each value is shown as ****"`
 	Auth                 *Auth             `json:"auth,omitempty" doc:"Secrets are shown as ****"`
 	TLS                  *TLSFiles         `json:"tls,omitempty" doc:"The key is shown as ****"`
@@ -83,6 +87,8 @@ func (n NewEndpoint) Validate() []fault.Detail {
 	mistakes = append(mistakes, n.Delivery.Validate()...)
 	mistakes = append(mistakes, checkNewSecret(n.Secret, n.Scheme)...)
 	mistakes = append(mistakes, checkTypes(n.EventTypes)...)
+	mistakes = append(mistakes, checkPattern(n.Pattern)...)
+	mistakes = append(mistakes, checkTransform(n.Transform)...)
 	mistakes = append(mistakes, checkHeaders(n.Headers)...)
 	for name, value := range n.Headers {
 		if value == hidden {
@@ -102,32 +108,10 @@ func (p EndpointPatch) Validate() []fault.Detail {
 		mistakes = append(mistakes, checkSecret(*p.Secret)...)
 	}
 	mistakes = append(mistakes, p.DeliveryPatch.Validate()...)
-	mistakes = append(mistakes, checkTypes(p.EventTypes)...)
+	mistakes = append(mistakes, p.checkFilter()...)
 	return append(mistakes, checkHeaders(p.Headers)...)
 }
 
 func checkHeaders(headers map[string]string) []fault.Detail {
 	return outbound.CheckHeaders("/headers", headers, "Content-Type", "User-Agent", "Webhook-*")
-}
-
-// everything is the subscription to all types; wildcard ends one to a part of them.
-const (
-	everything = "*"
-	wildcard   = ".*"
-)
-
-func checkTypes(types []string) []fault.Detail {
-	var mistakes []fault.Detail
-	for i, t := range types {
-		pointer := fmt.Sprintf("/event_types/%d", i)
-		exact := strings.TrimSuffix(t, wildcard)
-		switch {
-		case t == everything:
-		case exact == "" || strings.Contains(exact, "*"):
-			mistakes = append(mistakes, fault.Detail{Pointer: pointer, Detail: "must be a type, such as payment.succeeded, or payment.* or *"})
-		default:
-			mistakes = append(mistakes, httpapi.CheckText(pointer, t, 255)...)
-		}
-	}
-	return mistakes
 }

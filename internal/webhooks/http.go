@@ -22,7 +22,9 @@ type Endpoints struct {
 	DB    *pg.DB
 	Box   *sealed.Box
 	Guard *outbound.Guard
-	Log   *slog.Logger
+	// Client sends test webhooks; those of jobs have the client of the kind.
+	Client *outbound.Client
+	Log    *slog.Logger
 	// DisableAfter is how long an endpoint may fail without a success before it is
 	// disabled; 0: for ever.
 	DisableAfter time.Duration
@@ -43,7 +45,7 @@ func (e *Endpoints) Routes(api *httpapi.API) {
 	}, e.get)
 	httpapi.RegisterBody(api, httpapi.Operation{
 		OperationID: "update-endpoint", Method: http.MethodPatch, Path: "/endpoints/{id}", Tags: []string{"endpoints"},
-		Summary: "Change some fields of an endpoint", Description: "Fields that are absent stay as they are. The change holds from the next attempt on.",
+		Summary: "Change some fields of an endpoint", Description: "Fields that are absent stay as they are. The change holds from the next attempt on, and that of event_types, pattern and transform for every event accepted after the answer.",
 	}, httpapi.OneLoose[EndpointPatch](), e.update)
 	httpapi.RegisterBody(api, httpapi.Operation{
 		OperationID: "rotate-endpoint-secret", Method: http.MethodPost, Path: "/endpoints/{id}/secret/rotate", DefaultStatus: http.StatusOK, Tags: []string{"endpoints"},
@@ -57,6 +59,7 @@ func (e *Endpoints) Routes(api *httpapi.API) {
 		OperationID: "delete-endpoint", Method: http.MethodDelete, Path: "/endpoints/{id}", DefaultStatus: http.StatusNoContent, Tags: []string{"endpoints"},
 		Summary: "Delete an endpoint", Description: "Jobs that wait for it fail at their next attempt.",
 	}, e.remove)
+	e.testRoute(api)
 }
 
 type endpointOut struct{ Body Endpoint }
@@ -70,13 +73,14 @@ func (e *Endpoints) create(ctx context.Context, _ *struct{ httpapi.JSONBody }, g
 	given.Add(e.Guard.Check("/url", n.URL)...)
 	given.Add(n.Auth.check(n.Headers, e.Guard)...)
 	given.Add(n.TLS.check()...)
+	given.Add(checkBatch(n.Delivery, n.Format)...)
 	if err := given.Err(); err != nil {
 		return nil, err
 	}
 	t := target{
 		Endpoint: Endpoint{
 			ID: uuid.Must(uuid.NewV7()), Tenant: n.Tenant, URL: n.URL, Description: n.Description,
-			Delivery: n.Delivery, EventTypes: n.EventTypes, Format: cmp.Or(n.Format, formatStandard), Enabled: n.Enabled == nil || *n.Enabled,
+			Delivery: n.Delivery, EventTypes: typesBeside(n.Pattern, n.EventTypes), Pattern: n.Pattern, Transform: n.Transform, Format: cmp.Or(n.Format, formatStandard), Enabled: n.Enabled == nil || *n.Enabled,
 		},
 		secret: n.Secret, headers: n.Headers, credentials: credentials{Auth: n.Auth, TLS: n.TLS},
 	}
@@ -188,6 +192,7 @@ func (e *Endpoints) update(ctx context.Context, in *updateIn, given httpapi.Item
 		given.Add(given.Value.apply(t)...)
 		given.Add(t.credentials.Auth.check(t.headers, e.Guard)...)
 		given.Add(t.credentials.TLS.check()...)
+		given.Add(checkBatch(t.Delivery, t.Format)...)
 		return given.Err()
 	})
 }
@@ -241,9 +246,7 @@ func (p EndpointPatch) apply(t *target) []fault.Detail {
 		t.secret, t.old = *p.Secret, nil
 	}
 	p.DeliveryPatch.apply(&t.Delivery)
-	if p.EventTypes != nil {
-		t.EventTypes = p.EventTypes
-	}
+	p.applyFilter(t)
 	if p.Format != nil {
 		t.Format = *p.Format
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/lib/pq"
 
 	"github.com/signalstack/signalstack/internal/fault"
+	"github.com/signalstack/signalstack/internal/httpapi"
 	"github.com/signalstack/signalstack/internal/pg"
 	"github.com/signalstack/signalstack/internal/queue"
 	"github.com/signalstack/signalstack/internal/sealed"
@@ -28,6 +29,8 @@ type row struct {
 	EventTypes  pq.StringArray `db:"event_types"`
 	Headers     []byte         `db:"headers"`
 	Format      string         `db:"format"`
+	Pattern     *string        `db:"pattern"`
+	Transform   string         `db:"transform"`
 	Enabled     bool           `db:"enabled"`
 	CreatedAt   time.Time      `db:"created_at"`
 	UpdatedAt   time.Time      `db:"updated_at"`
@@ -40,11 +43,15 @@ type row struct {
 	Now            time.Time  `db:"now"`
 }
 
-const columns = `id, tenant, url, description, secret, old_secrets, event_types, headers, credentials, delivery, format, enabled, disabled_reason, disabled_at, created_at, updated_at, now() AS now`
+const columns = `id, tenant, url, description, secret, old_secrets, event_types, pattern, transform, headers, credentials, delivery, format, enabled, disabled_reason, disabled_at, created_at, updated_at, now() AS now`
 
-// qualified are the columns of endpoints e beside other tables.
+// qualified are the columns of endpoints e beside other tables, as those who deliver
+// need them: without pattern and transform, which can be long.
 const qualified = `e.id, e.tenant, e.url, e.description, e.secret, e.old_secrets, e.event_types, e.headers, e.credentials, e.delivery, e.format, e.enabled, e.disabled_reason, e.disabled_at,
 	e.created_at, e.updated_at, now() AS now`
+
+// whole are all columns.
+const whole = qualified + `, e.pattern, e.transform`
 
 // target is an endpoint with its secrets in the clear, for those who deliver.
 type target struct {
@@ -75,6 +82,9 @@ func (r row) open(box *sealed.Box) (target, error) {
 	}}
 	if t.EventTypes == nil {
 		t.EventTypes = []string{}
+	}
+	if t.Transform = r.Transform; r.Pattern != nil {
+		t.Pattern = httpapi.JSON(*r.Pattern)
 	}
 	if err := json.Unmarshal([]byte(r.Delivery), &t.Delivery); err != nil {
 		return target{}, fmt.Errorf("read how endpoint %s is delivered to: %w", r.ID, err)
@@ -142,9 +152,13 @@ func (t target) seal(box *sealed.Box) (row, error) {
 		return row{}, fmt.Errorf("write how it is delivered to: %w", err)
 	}
 	r := row{
-		ID: t.ID, Tenant: t.Tenant, URL: t.URL, Description: t.Description, EventTypes: t.EventTypes, Delivery: string(delivery),
+		ID: t.ID, Tenant: t.Tenant, URL: t.URL, Description: t.Description, EventTypes: t.EventTypes, Transform: t.Transform, Delivery: string(delivery),
 		Format: t.Format, Enabled: t.Enabled, DisabledReason: t.DisabledReason, DisabledAt: t.DisabledAt,
 		Secret: box.Seal([]byte(t.secret), secretContext(t.ID)), Headers: box.Seal(headers, headersContext(t.ID)),
+	}
+	if t.Pattern != nil {
+		text := string(t.Pattern)
+		r.Pattern = &text
 	}
 	if t.credentials != (credentials{}) {
 		kept, err := json.Marshal(t.credentials)
@@ -171,9 +185,10 @@ func insert(ctx context.Context, tx pg.Querier, box *sealed.Box, t target) (targ
 	}
 	err = tx.GetContext(ctx, &r, `
 		INSERT INTO signalstack.endpoints
-		       (id, tenant, url, description, secret, event_types, headers, credentials, delivery, format, enabled, created_at, updated_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, now(), now())
-		RETURNING `+columns, r.ID, r.Tenant, r.URL, r.Description, r.Secret, r.EventTypes, r.Headers, r.Credentials, r.Delivery, r.Format, r.Enabled)
+		       (id, tenant, url, description, secret, event_types, headers, credentials, delivery, format, enabled, pattern, transform, created_at, updated_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, now(), now())
+		RETURNING `+columns, r.ID, r.Tenant, r.URL, r.Description, r.Secret, r.EventTypes, r.Headers, r.Credentials, r.Delivery, r.Format, r.Enabled,
+		r.Pattern, r.Transform)
 	if err != nil {
 		return target{}, fmt.Errorf("insert endpoint: %w", err)
 	}
@@ -197,10 +212,10 @@ func update(ctx context.Context, tx pg.Querier, box *sealed.Box, t target) (targ
 	err = tx.GetContext(ctx, &r, `
 		UPDATE signalstack.endpoints
 		SET url = $2, description = $3, secret = $4, old_secrets = $5, event_types = $6, headers = $7, delivery = $8, format = $9,
-		    enabled = $10, disabled_reason = $11, disabled_at = $12, credentials = $13, updated_at = now()
+		    enabled = $10, disabled_reason = $11, disabled_at = $12, credentials = $13, pattern = $14, transform = $15, updated_at = now()
 		WHERE id = $1
 		RETURNING `+columns, r.ID, r.URL, r.Description, r.Secret, r.OldSecrets, r.EventTypes, r.Headers, r.Delivery, r.Format,
-		r.Enabled, r.DisabledReason, r.DisabledAt, r.Credentials)
+		r.Enabled, r.DisabledReason, r.DisabledAt, r.Credentials, r.Pattern, r.Transform)
 	if errors.Is(err, sql.ErrNoRows) {
 		return target{}, fault.Missing("endpoint", t.ID.String())
 	}
@@ -268,7 +283,7 @@ func (r rowWithHealth) health() EndpointHealth {
 // get gives an endpoint; lock keeps others from changing it until the transaction
 // ends.
 func get(ctx context.Context, q pg.Querier, box *sealed.Box, id uuid.UUID, lock bool) (target, error) {
-	query := `SELECT ` + qualified + `, ` + healthColumns + ` FROM signalstack.endpoints AS e` + withHealth + ` WHERE e.id = $1`
+	query := `SELECT ` + whole + `, ` + healthColumns + ` FROM signalstack.endpoints AS e` + withHealth + ` WHERE e.id = $1`
 	if lock {
 		query += ` FOR UPDATE OF e`
 	}
@@ -305,7 +320,7 @@ func remove(ctx context.Context, tx pg.Querier, id uuid.UUID) error {
 func list(ctx context.Context, q pg.Querier, box *sealed.Box, tenant, after string, limit int) ([]Endpoint, error) {
 	var rows []rowWithHealth
 	err := q.SelectContext(ctx, &rows, `
-		SELECT `+qualified+`, `+healthColumns+` FROM signalstack.endpoints AS e`+withHealth+`
+		SELECT `+whole+`, `+healthColumns+` FROM signalstack.endpoints AS e`+withHealth+`
 		WHERE ($1 = '' OR e.tenant = $1) AND e.id > coalesce(nullif($2, '')::uuid, '00000000-0000-0000-0000-000000000000')
 		ORDER BY e.id
 		LIMIT $3`, tenant, after, limit)

@@ -40,7 +40,7 @@ func start(t *testing.T) *bundle {
 	box, err := sealed.New(base64.StdEncoding.EncodeToString(make([]byte, 32)))
 	require.NoError(t, err)
 	b := &bundle{db: pgtest.New(t)}
-	b.endpoints = &webhooks.Endpoints{DB: b.db, Box: box, Guard: guard, Log: slog.New(slog.DiscardHandler), DisableAfter: 100 * time.Hour}
+	b.endpoints = &webhooks.Endpoints{DB: b.db, Box: box, Guard: guard, Client: outbound.NewClient(guard, "test"), Log: slog.New(slog.DiscardHandler), DisableAfter: 100 * time.Hour}
 	b.kind = webhooks.Kind(b.endpoints, outbound.NewClient(guard, "test"))
 	api := httpapi.New(httpapi.Config{Version: "test", MaxBody: 1 << 20, Log: slog.New(slog.DiscardHandler), Fault: pg.Fault})
 	b.endpoints.Routes(api)
@@ -262,7 +262,7 @@ func TestBadEndpointsAreRefusedWithEveryMistake(t *testing.T) {
 		`{"url":"https://u:p@x.y/"}`:                                   {"/url"},
 		`{"url":"https://x.y/","secret":"short"}`:                      {"/secret"},
 		`{"url":"https://x.y/","secret":"whsec_c2hvcnQ="}`:             {"/secret"},
-		`{"url":"https://x.y/","event_types":["","*","a.*","*.a",7]}`:  {"/event_types/0", "/event_types/3", "/event_types/4"},
+		`{"url":"https://x.y/","event_types":["","*","a.*","a**b",7]}`: {"/event_types/0", "/event_types/3", "/event_types/4"},
 		`{"url":"https://x.y/","headers":{"Host":"a","X-A":"b\r\nc"}}`: {"/headers/Host", "/headers/X-A"},
 		`{"url":"https://x.y/","tenant":"a b","nope":1}`:               {"/tenant", "/nope"},
 		`{"url":"https://x.y:99999/","secret":"short","nope":1}`:       {"/url", "/secret", "/nope"},
@@ -301,7 +301,7 @@ func TestEndpointsCanBeListedChangedAndDeleted(t *testing.T) {
 	require.False(t, changed.Enabled)
 	require.Empty(t, changed.Secret)
 	require.Equal(t, 422, b.send(http.MethodPatch, path, `{"url":"http://10.0.0.1/"}`).Code)
-	for _, field := range []string{"url", "description", "secret", "event_types", "headers", "enabled"} {
+	for _, field := range []string{"url", "description", "secret", "event_types", "pattern", "transform", "headers", "enabled"} {
 		rec := b.send(http.MethodPatch, path, `{"`+field+`":null}`)
 		require.Equal(t, 422, rec.Code, "%s: %s", field, rec.Body)
 		require.Contains(t, rec.Body.String(), `"pointer":"/`+field+`"`)
@@ -318,38 +318,6 @@ func TestEndpointsCanBeListedChangedAndDeleted(t *testing.T) {
 	for _, bad := range []string{"/endpoints/7", "/endpoints?tenant=%00", "/endpoints?tenant=%ff", "/endpoints?tenant=nosuch;x"} {
 		require.Equal(t, 422, b.send(http.MethodGet, bad, "").Code, bad)
 	}
-}
-
-func TestSubscriptionsAreThoseOfEnabledEndpoints(t *testing.T) {
-	t.Parallel()
-	b := start(t)
-	e := b.endpoint(t, 201, http.MethodPost, "/endpoints", `{"url":"https://example.com/","event_types":["a.*","b"]}`)
-	b.endpoint(t, 201, http.MethodPost, "/endpoints", `{"url":"https://example.com/","event_types":["*"],"enabled":false}`)
-	b.endpoint(t, 201, http.MethodPost, "/endpoints", `{"url":"https://example.com/"}`)
-	second := b.endpoint(t, 201, http.MethodPost, "/endpoints", `{"url":"https://example.com/","event_types":["a.b.*","a.b","a.*"]}`)
-	other := b.endpoint(t, 201, http.MethodPost, "/endpoints", `{"url":"https://example.com/","event_types":["*","a.b"],"tenant":"other"}`)
-	subscribers, err := (&webhooks.Subscribers{}).Reload(t.Context(), b.db)
-	require.NoError(t, err)
-	both := []uuid.UUID{e.ID, second.ID}
-	for eventType, want := range map[string][]uuid.UUID{
-		"a.b": both, "a.b.c": both, "a.": both, "a": nil, "ab": nil, "b": both[:1], "b.c": nil, "": nil, "a.*": both,
-	} {
-		require.ElementsMatch(t, want, subscribers.Of("default", eventType, ""), eventType)
-		require.Equal(t, []uuid.UUID{other.ID}, subscribers.Of("other", eventType, "shop"))
-		require.Empty(t, subscribers.Of("nobody", eventType, ""))
-	}
-	require.Equal(t, both, subscribers.Of("default", "a.b.c", ""), "each once and in order")
-	require.Empty(t, subscribers.Of("other", "endpoint.failing", webhooks.SystemSource), "what the system tells of itself is for those that name it")
-
-	again, err := subscribers.Reload(t.Context(), b.db)
-	require.NoError(t, err)
-	require.Same(t, subscribers, again)
-	_, err = b.db.ExecContext(t.Context(), `UPDATE signalstack.endpoints SET event_types = '{c}' WHERE id = $1`, e.ID)
-	require.NoError(t, err)
-	again, err = subscribers.Reload(t.Context(), b.db)
-	require.NoError(t, err)
-	require.Equal(t, []uuid.UUID{e.ID}, again.Of("default", "c", ""))
-	require.Equal(t, both[1:], again.Of("default", "a.b", ""))
 }
 
 func TestSecretsAreBroughtUnderANewKey(t *testing.T) {
@@ -419,4 +387,29 @@ func TestFormatIsChosenAndChanged(t *testing.T) {
 	require.Empty(t, d.body)
 	rec := b.send(http.MethodPatch, "/endpoints/"+e.ID.String(), `{"format":"xml"}`)
 	require.Equal(t, 422, rec.Code, rec.Body)
+}
+
+func TestMistakesOfABatchAreNamed(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	for body, pointer := range map[string]string{
+		`{"url":"http://127.0.0.1/","batch":{"max_events":1,"max_wait":"5s"}}`:                                "/batch/max_events",
+		`{"url":"http://127.0.0.1/","batch":{"max_events":101,"max_wait":"5s"}}`:                              "/batch/max_events",
+		`{"url":"http://127.0.0.1/","batch":{"max_events":10}}`:                                               "/batch/max_wait",
+		`{"url":"http://127.0.0.1/","batch":{"max_events":10,"max_wait":""}}`:                                 "/batch/max_wait",
+		`{"url":"http://127.0.0.1/","batch":{"max_events":10,"max_wait":"1ms"}}`:                              "/batch/max_wait",
+		`{"url":"http://127.0.0.1/","batch":{"max_events":10,"max_wait":"2h"}}`:                               "/batch/max_wait",
+		`{"url":"http://127.0.0.1/","batch":{"max_wait":"2s"}}`:                                               "/batch/max_events",
+		`{"url":"http://127.0.0.1/","format":"cloudevents-binary","batch":{"max_events":10,"max_wait":"5s"}}`: "/batch",
+		`{"url":"http://127.0.0.1/","batch":{"max_events":10,"max_wait":"5s"},"reset":["batch"]}`:             "",
+	} {
+		rec := b.send(http.MethodPost, "/endpoints", body)
+		require.Equal(t, 422, rec.Code, body)
+		require.Contains(t, rec.Body.String(), `"pointer":"`+pointer, body)
+	}
+	e := b.endpoint(t, 201, http.MethodPost, "/endpoints", `{"url":"http://127.0.0.1/","batch":{"max_events":10,"max_wait":"5s"}}`)
+	require.Equal(t, &webhooks.Batch{MaxEvents: 10, MaxWait: "5s"}, e.Batch)
+	require.Equal(t, 422, b.send(http.MethodPatch, "/endpoints/"+e.ID.String(), `{"format":"cloudevents-binary"}`).Code)
+	e = b.endpoint(t, 200, http.MethodPatch, "/endpoints/"+e.ID.String(), `{"format":"cloudevents-binary","reset":["batch"]}`)
+	require.Nil(t, e.Batch)
 }

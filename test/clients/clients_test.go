@@ -60,7 +60,9 @@ type language struct{ name, program, source string }
 func TestClients(t *testing.T) {
 	t.Parallel()
 	goClient := filepath.Join(t.TempDir(), "client")
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", goClient, "./go").CombinedOutput()
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", goClient, ".")
+	build.Dir = "go" // a module of its own, as that of a user is
+	out, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	for _, l := range []language{{"go", goClient, ""}, {"node", "node", "node/worker.mjs"}, {"python", "python3", "python/worker.py"}} {
 		t.Run(l.name, func(t *testing.T) {
@@ -92,7 +94,7 @@ type script struct {
 type worker struct {
 	cmd  *exec.Cmd
 	said bytes.Buffer
-	done chan error
+	done chan struct{}
 }
 
 func (s *script) start() *worker {
@@ -100,10 +102,13 @@ func (s *script) start() *worker {
 	if s.language.source != "" {
 		args = append([]string{s.language.source}, args...)
 	}
-	w := &worker{cmd: exec.Command(s.language.program, args...), done: make(chan error, 1)} //nolint:gosec,noctx // ended below
+	w := &worker{cmd: exec.Command(s.language.program, args...), done: make(chan struct{})}
 	w.cmd.Stdout, w.cmd.Stderr = &w.said, &w.said
 	require.NoError(s.t, w.cmd.Start())
-	go func() { w.done <- w.cmd.Wait() }()
+	go func() {
+		_ = w.cmd.Wait() // its state is looked at
+		close(w.done)
+	}()
 	s.t.Cleanup(func() { _ = w.cmd.Process.Kill() })
 	return w
 }
@@ -123,7 +128,7 @@ func (s *script) call(method, path, body string) jobs.Detailed {
 	req, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, strings.NewReader(body))
 	require.NoError(s.t, err)
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := (&http.Client{Timeout: time.Minute}).Do(req)
 	require.NoError(s.t, err)
 	defer func() { _ = resp.Body.Close() }()
 	text, err := io.ReadAll(resp.Body)

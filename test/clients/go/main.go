@@ -31,6 +31,7 @@ type job struct {
 }
 
 type object map[string]any
+
 var errCanceled, errLost, errStopped = errors.New("the job was canceled"), errors.New("the lease was lost"), errors.New("the worker stops")
 
 // call posts, again and again while the server is away, and gives the status.
