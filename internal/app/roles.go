@@ -23,6 +23,7 @@ import (
 	"github.com/signalstack/signalstack/internal/queue"
 	"github.com/signalstack/signalstack/internal/recovery"
 	"github.com/signalstack/signalstack/internal/replays"
+	"github.com/signalstack/signalstack/internal/schedules"
 	"github.com/signalstack/signalstack/internal/webhooks"
 )
 
@@ -90,6 +91,14 @@ func isLoopback(addr net.Addr) bool {
 
 func (a *App) replays() *replays.API {
 	return &replays.API{DB: a.db, Replayer: replays.NewReplayer(a.db, a.kinds, a.log), KeyTTL: a.opt.Config.IdempotencyTTL}
+}
+
+func (a *App) schedules() *schedules.API {
+	return &schedules.API{DB: a.db, Maker: a.scheduleMaker(), KeyTTL: a.opt.Config.IdempotencyTTL}
+}
+
+func (a *App) scheduleMaker() *schedules.Maker {
+	return &schedules.Maker{Kinds: a.kinds, Events: events.NewWriter(a.kinds, a.opt.Config.IdempotencyTTL, a.log)}
 }
 
 func (a *App) recovery() *recovery.API {
@@ -165,13 +174,15 @@ func (a *App) work(ctx context.Context) error {
 	outbox := events.NewOutbox(events.OutboxConfig{KeyTTL: cfg.IdempotencyTTL, Listen: a.direct}, a.db, a.kinds, a.log)
 	inBulk := []bulk.Kind{replays.NewReplayer(a.db, a.kinds, a.log).Bulk(), recovery.Bulk()}
 	batches := &bulk.Runner{DB: a.db, Log: a.log, Kinds: inBulk, Poll: bulkPoll}
-	errs := make([]error, 5)
+	firer := &schedules.Firer{DB: a.db, Listen: a.direct, Maker: a.scheduleMaker(), Log: a.log}
+	errs := make([]error, 6)
 	var running sync.WaitGroup
 	running.Go(func() { errs[0] = runner.Run(ctx) })
 	running.Go(func() { errs[1] = a.reaper().Run(ctx) })
 	running.Go(func() { errs[2] = a.upkeep(ctx) })
 	running.Go(func() { errs[3] = outbox.Run(ctx) })
 	running.Go(func() { errs[4] = batches.Run(ctx) })
+	running.Go(func() { errs[5] = firer.Run(ctx) })
 	running.Wait()
 	return errors.Join(errs...)
 }
@@ -193,7 +204,17 @@ func (a *App) upkeep(ctx context.Context) error {
 	expirer := &events.Expirer{DB: a.db, Log: a.log, Default: a.opt.Config.RetentionEvents}
 	ended := &bulk.Sweeper{DB: a.db, Log: a.log, Keep: keepBulk}
 	left := &external.Sweeper{DB: a.db, Log: a.log, Interval: 10 * time.Minute}
-	return leader.Run(ctx, partitioner.Run, canceler.Run, folder.Run, sweeper.Run, ended.Run, left.Run, a.retention().Run, expirer.Run, a.eraser().Run, a.reseal)
+	fired := &schedules.Sweeper{DB: a.db, Log: a.log, Keep: a.keepFires()}
+	return leader.Run(ctx, partitioner.Run, canceler.Run, folder.Run, sweeper.Run, ended.Run, left.Run, fired.Run, a.retention().Run, expirer.Run, a.eraser().Run, a.reseal)
+}
+
+// keepFires is as long as any job is kept; zero is for ever.
+func (a *App) keepFires() time.Duration {
+	cfg := a.opt.Config
+	if cfg.RetentionSucceeded == 0 || cfg.RetentionFailed == 0 {
+		return 0
+	}
+	return max(cfg.RetentionSucceeded, cfg.RetentionFailed)
 }
 
 // reseal brings stored secrets under the first of the configured keys, once: keys

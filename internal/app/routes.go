@@ -28,6 +28,7 @@ func (a *App) routes(api *httpapi.API, acceptor *events.Acceptor, operators *job
 	(&rules.API{DB: a.db, Kinds: a.kinds}).Routes(api)  // /rules
 	(&eventtypes.API{DB: a.db}).Routes(api)             // /event-types
 	(&tenants.API{DB: a.db}).Routes(api)                // /tenants
+	a.schedules().Routes(api)                           // /schedules
 	a.endpoints.Routes(api)                             // /endpoints
 	a.sources.Routes(api, acceptor)                     // /sources
 	analytics.Routes(api, a.db)                         // GET /analytics/summary, /analytics/timeseries

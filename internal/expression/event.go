@@ -32,6 +32,9 @@ func NewEvent(env pattern.Envelope, data []byte) *Event {
 	return &Event{env: env, data: data, left: maxTime}
 }
 
+// Values are what the placeholders of another scope than an event's stand for.
+func Values(root map[string]any) *Event { return &Event{decoded: root, left: maxTime} }
+
 // Once gives what expressions see of an event, made when the first looks.
 func Once(e *pattern.Event) func() *Event {
 	var view *Event

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -24,16 +25,26 @@ type path struct {
 	optional bool   // a value that is not there is null, or an empty text
 }
 
-// fields are those of an event; the last three are of CloudEvents.
-var fields = map[string]bool{
-	"id": true, "tenant": true, "type": true, "source": true, "subject": true, "time": true, "data": true,
-	"datacontenttype": true, "dataschema": true, "extensions": true,
+// Scope is what placeholders stand for values of.
+type Scope struct {
+	What  string   // such as "an event"
+	Names []string // with which a placeholder may begin
 }
 
-const fieldList = "id, tenant, type, source, subject, time, data, datacontenttype, dataschema and extensions"
+// ofEvent is the scope of actions of rules; the last three names are of CloudEvents.
+var ofEvent = Scope{"an event", []string{"id", "tenant", "type", "source", "subject", "time", "data", "datacontenttype", "dataschema", "extensions"}}
+
+// list gives the names as they are told.
+func (s Scope) list() string {
+	last := len(s.Names) - 1
+	if last == 0 {
+		return s.Names[0]
+	}
+	return strings.Join(s.Names[:last], ", ") + " and " + s.Names[last]
+}
 
 // parsePlaceholder reads the placeholder that a text begins with and gives the rest.
-func parsePlaceholder(text string) (path, string, error) {
+func (s Scope) parsePlaceholder(text string) (path, string, error) {
 	p := path{}
 	rest := text[len("<$"):]
 	for {
@@ -58,8 +69,8 @@ func parsePlaceholder(text string) (path, string, error) {
 			if rest == "" || rest[0] != closing {
 				return path{}, "", misread(text, "it must end with >, or ?> where the value may be missing; ")
 			}
-			if first, _ := p.steps[0].(string); !fields[first] {
-				return path{}, "", fmt.Errorf("has the placeholder <%s>, and an event has no %s; its fields are %s", p.source, first, fieldList)
+			if first, _ := p.steps[0].(string); !slices.Contains(s.Names, first) {
+				return path{}, "", fmt.Errorf("has the placeholder <%s>, and %s has no %s; its fields are %s", p.source, s.What, first, s.list())
 			}
 			return p, rest[1:], nil
 		}

@@ -15,8 +15,11 @@ type Text struct {
 	paths   []path
 }
 
+// CompileText compiles a text about an event. The error says what is wrong with it.
+func CompileText(source string) (*Text, error) { return ofEvent.CompileText(source) }
+
 // CompileText compiles a text. The error says what is wrong with it.
-func CompileText(source string) (*Text, error) {
+func (s Scope) CompileText(source string) (*Text, error) {
 	t := &Text{}
 	var literal strings.Builder
 	for rest := source; ; {
@@ -30,7 +33,7 @@ func CompileText(source string) (*Text, error) {
 			rest = rest[at+len(opening):]
 			continue
 		}
-		p, after, err := parsePlaceholder(rest[at:])
+		p, after, err := s.parsePlaceholder(rest[at:])
 		if err != nil {
 			return nil, err
 		}
@@ -88,15 +91,21 @@ type Payload struct {
 	pointers []string // of the texts
 }
 
+// CompilePayload compiles JSON about an event, which must be valid. The pointer says
+// where the error is.
+func CompilePayload(source []byte) (p *Payload, pointer string, err error) {
+	return ofEvent.CompilePayload(source)
+}
+
 // CompilePayload compiles JSON, which must be valid. The pointer says where the error
 // is.
-func CompilePayload(source []byte) (p *Payload, pointer string, err error) {
-	s := scanner{source: source, out: &Payload{}}
-	if pointer, err = s.value(""); err != nil {
+func (s Scope) CompilePayload(source []byte) (p *Payload, pointer string, err error) {
+	in := scanner{scope: s, source: source, out: &Payload{}}
+	if pointer, err = in.value(""); err != nil {
 		return nil, pointer, err
 	}
-	s.out.literal = append(s.out.literal, string(source[s.done:]))
-	return s.out, "", nil
+	in.out.literal = append(in.out.literal, string(source[in.done:]))
+	return in.out, "", nil
 }
 
 // Fills says whether what stands at a pointer, or around it, comes from the event.
@@ -152,6 +161,7 @@ func marshal(v any) ([]byte, error) {
 
 // scanner finds the texts of valid JSON that have placeholders.
 type scanner struct {
+	scope    Scope
 	source   []byte
 	at, done int // done is the end of what stands in out
 	out      *Payload
@@ -243,7 +253,7 @@ func (s *scanner) text(pointer string) error {
 	if err != nil || !HasPlaceholders(source) {
 		return err
 	}
-	t, err := CompileText(source)
+	t, err := s.scope.CompileText(source)
 	if err != nil {
 		return err
 	}

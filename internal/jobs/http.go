@@ -119,6 +119,7 @@ type listIn struct {
 	RuleID        string       `query:"rule_id" format:"uuid"`
 	EndpointID    string       `query:"endpoint_id" format:"uuid"`
 	ReplayID      string       `query:"replay_id" format:"uuid" doc:"Jobs that this replay made"`
+	ScheduleID    string       `query:"schedule_id" format:"uuid" doc:"Jobs that this schedule made; those of its events are listed by event_id"`
 	CreatedAfter  httpapi.Time `query:"created_after" doc:"Created at this time or later"`
 	CreatedBefore httpapi.Time `query:"created_before" doc:"Created before this time"`
 	Limit         int          `query:"limit" minimum:"1" maximum:"1000" default:"50"`
@@ -129,7 +130,7 @@ type listIn struct {
 func (a *API) list(ctx context.Context, in *listIn) (*httpapi.PageOut[Record], error) {
 	list := httpapi.List{Path: "/jobs", Filters: map[string]string{
 		"state": in.State, "kind": in.Kind, "queue": in.Queue, "tenant": in.Tenant, "event_id": in.EventID, "rule_id": in.RuleID,
-		"endpoint_id": in.EndpointID, "replay_id": in.ReplayID, "created_after": in.CreatedAfter.Text(), "created_before": in.CreatedBefore.Text(), "order": in.Order,
+		"endpoint_id": in.EndpointID, "replay_id": in.ReplayID, "schedule_id": in.ScheduleID, "created_after": in.CreatedAfter.Text(), "created_before": in.CreatedBefore.Text(), "order": in.Order,
 	}}
 	after, err := list.Key(in.Cursor)
 	if err != nil {
@@ -137,7 +138,7 @@ func (a *API) list(ctx context.Context, in *listIn) (*httpapi.PageOut[Record], e
 	}
 	f := Filter{
 		State: queue.State(in.State), Kind: in.Kind, Queue: in.Queue, Tenant: in.Tenant,
-		EventID: in.EventID, RuleID: in.RuleID, EndpointID: in.EndpointID, ReplayID: in.ReplayID,
+		EventID: in.EventID, RuleID: in.RuleID, EndpointID: in.EndpointID, ReplayID: in.ReplayID, ScheduleID: in.ScheduleID,
 		CreatedAfter: bound(in.CreatedAfter), CreatedBefore: bound(in.CreatedBefore), Ascending: in.Order == "asc", Limit: in.Limit + 1, After: after,
 	}
 	rows, err := List(ctx, a.DB, f)

@@ -150,7 +150,7 @@ type Filter struct {
 	State                       queue.State
 	Kind, Queue, Tenant         string
 	EventID, RuleID, EndpointID string // UUIDs
-	ReplayID                    string // a UUID
+	ReplayID, ScheduleID        string // UUIDs
 	CreatedAfter, CreatedBefore time.Time
 	After                       string // id of the last job of the page before
 	Ascending                   bool
@@ -190,6 +190,7 @@ func (f Filter) where() (string, []any) {
 		{"j.rule_id = $%d::uuid", f.RuleID},
 		{"j.endpoint_id = $%d::uuid", f.EndpointID},
 		{"j.replay_id = $%d::uuid", f.ReplayID},
+		{"j.schedule_id = $%d::uuid", f.ScheduleID},
 	} {
 		if c.value != "" {
 			add(c.condition, c.value)

@@ -44,6 +44,7 @@ type NewJob struct {
 	Timeout     time.Duration
 	Retry       string        // JSON policy; "" is the kind's own
 	ReplayID    uuid.NullUUID // the replay that makes it of an old event
+	ScheduleID  uuid.NullUUID // the schedule that makes it
 	// Once names what makes the job; of the jobs with the same one only the first is
 	// to be made. Whoever enqueues the job sees to that.
 	Once string
@@ -158,16 +159,16 @@ const enqueueText = `
 WITH given AS MATERIALIZED (
     SELECT id, tenant, kind, queue, lane, priority::smallint,
            coalesce(run_at, now() + delay_us * interval '1 microsecond') AS run_at,
-           payload, event_id, event_type, rule_id, endpoint_id, ordering_key, max_attempts::int, timeout_ms::int, retry, replay_id, n%[4]s%[5]s
+           payload, event_id, event_type, rule_id, endpoint_id, ordering_key, max_attempts::int, timeout_ms::int, retry, replay_id, schedule_id, n%[4]s%[5]s
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::timestamptz[], $8::bigint[], $9::bytea[],
-                $10::uuid[], $11::text[], $12::uuid[], $13::uuid[], $14::text[], $15::bigint[], $16::bigint[], $17::text[], $18::uuid[]%[3]s)
+                $10::uuid[], $11::text[], $12::uuid[], $13::uuid[], $14::text[], $15::bigint[], $16::bigint[], $17::text[], $18::uuid[], $19::uuid[]%[3]s)
          WITH ORDINALITY AS g (id, tenant, kind, queue, lane, priority, run_at, delay_us, payload,
-                               event_id, event_type, rule_id, endpoint_id, ordering_key, max_attempts, timeout_ms, retry, replay_id%[5]s%[4]s, n)
+                               event_id, event_type, rule_id, endpoint_id, ordering_key, max_attempts, timeout_ms, retry, replay_id, schedule_id%[5]s%[4]s, n)
 ), written AS (
     INSERT INTO signalstack.jobs (id, tenant, kind, queue, lane, priority, run_at, payload, event_id, event_type, rule_id,
-                                  endpoint_id, ordering_key%[5]s, max_attempts, timeout_ms, retry, replay_id, created_at)
+                                  endpoint_id, ordering_key%[5]s, max_attempts, timeout_ms, retry, replay_id, schedule_id, created_at)
     SELECT id, tenant, kind, queue, lane, priority, run_at, payload, event_id, event_type, rule_id,
-           endpoint_id, ordering_key%[5]s, max_attempts, timeout_ms, retry, replay_id, now()
+           endpoint_id, ordering_key%[5]s, max_attempts, timeout_ms, retry, replay_id, schedule_id, now()
     FROM given
 ), %[1]slater AS (
     INSERT INTO signalstack.scheduled (job_id, queue, lane, priority, run_at, attempt, lease%[4]s)
@@ -202,9 +203,9 @@ type forms struct{ inOrder, gathers bool }
 
 var enqueueSQL = map[forms]string{
 	{}:                             fmt.Sprintf(enqueueText, "", "", "", "", ""),
-	{inOrder: true}:                fmt.Sprintf(enqueueText, inOrderText, inOrderTurn, ", $19::boolean[]", "", ", skips"),
-	{gathers: true}:                fmt.Sprintf(enqueueText, "", "", ", $19::boolean[]", ", gathers", ""),
-	{inOrder: true, gathers: true}: fmt.Sprintf(enqueueText, inOrderText, inOrderTurn, ", $19::boolean[], $20::boolean[]", ", gathers", ", skips"),
+	{inOrder: true}:                fmt.Sprintf(enqueueText, inOrderText, inOrderTurn, ", $20::boolean[]", "", ", skips"),
+	{gathers: true}:                fmt.Sprintf(enqueueText, "", "", ", $20::boolean[]", ", gathers", ""),
+	{inOrder: true, gathers: true}: fmt.Sprintf(enqueueText, inOrderText, inOrderTurn, ", $20::boolean[], $21::boolean[]", ", gathers", ", skips"),
 }
 
 // tellDueAndLater ends a statement that has made jobs ready (due) or scheduled
@@ -244,6 +245,7 @@ func enqueueArgs(jobs []NewJob) []any {
 		number(func(j *NewJob) int64 { return j.Timeout.Milliseconds() }),
 		text(func(j *NewJob) string { return j.Retry }),
 		id(func(j *NewJob) uuid.NullUUID { return j.ReplayID }),
+		id(func(j *NewJob) uuid.NullUUID { return j.ScheduleID }),
 	}
 }
 

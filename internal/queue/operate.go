@@ -93,6 +93,51 @@ func CancelWaiting(ctx context.Context, tx *sqlx.Tx, id uuid.UUID) (bool, error)
 	return cancelWhileWaiting(ctx, tx, j, "")
 }
 
+// CancelIn is Cancel in the caller's transaction. That a job has ended or is gone is
+// no mistake.
+func CancelIn(ctx context.Context, tx *sqlx.Tx, id uuid.UUID, why string) error {
+	j, err := take(ctx, tx, id)
+	if f := fault.As(err); f != nil && f.Kind == fault.NotFound {
+		return nil
+	}
+	for try := 1; err == nil; try++ {
+		var canceled bool
+		if canceled, err = cancelWhileWaiting(ctx, tx, j, why); err != nil || canceled {
+			return err
+		}
+		err = cancelRunning(ctx, tx, id)
+		if f := fault.As(err); err == nil || f != nil && f.Kind == fault.Conflict {
+			return nil
+		}
+		if errors.Is(err, errMoved) && try < operateTries {
+			err = nil
+		}
+	}
+	return err
+}
+
+// Unfinished gives those of the jobs that wait or run, by the primary keys of the
+// tables in which they do.
+func Unfinished(ctx context.Context, q pg.Querier, ids []uuid.UUID) (map[uuid.UUID]bool, error) {
+	going := map[uuid.UUID]bool{}
+	if len(ids) == 0 {
+		return going, nil
+	}
+	var rows []uuid.UUID
+	err := q.SelectContext(ctx, &rows, `
+		SELECT g.id FROM unnest($1::uuid[]) AS g (id)
+		WHERE EXISTS (SELECT FROM signalstack.ready WHERE job_id = g.id) OR EXISTS (SELECT FROM signalstack.scheduled WHERE job_id = g.id)
+		   OR EXISTS (SELECT FROM signalstack.running WHERE job_id = g.id) OR EXISTS (SELECT FROM signalstack.ordered WHERE job_id = g.id)`,
+		pg.UUIDs(len(ids), func(i int) uuid.UUID { return ids[i] }))
+	if err != nil {
+		return nil, fmt.Errorf("look for unfinished jobs: %w", err)
+	}
+	for _, id := range rows {
+		going[id] = true
+	}
+	return going, nil
+}
+
 // cancelWhileWaiting cancels a locked job that waits, however it moves meanwhile.
 func cancelWhileWaiting(ctx context.Context, tx *sqlx.Tx, j operated, why string) (bool, error) {
 	for try := 1; ; try++ {

@@ -22,20 +22,20 @@ const unmadeSQL = `
 WITH given AS MATERIALIZED (
     SELECT id, tenant, kind, queue, lane, priority::smallint,
            coalesce(run_at, now() + delay_us * interval '1 microsecond') AS run_at,
-           payload, event_id, event_type, rule_id, endpoint_id, ordering_key, max_attempts::int, timeout_ms::int, retry, replay_id, error
+           payload, event_id, event_type, rule_id, endpoint_id, ordering_key, max_attempts::int, timeout_ms::int, retry, replay_id, schedule_id, error
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::timestamptz[], $8::bigint[], $9::bytea[],
-                $10::uuid[], $11::text[], $12::uuid[], $13::uuid[], $14::text[], $15::bigint[], $16::bigint[], $17::text[], $18::uuid[], $19::text[])
+                $10::uuid[], $11::text[], $12::uuid[], $13::uuid[], $14::text[], $15::bigint[], $16::bigint[], $17::text[], $18::uuid[], $19::uuid[], $20::text[])
          AS g (id, tenant, kind, queue, lane, priority, run_at, delay_us, payload,
-               event_id, event_type, rule_id, endpoint_id, ordering_key, max_attempts, timeout_ms, retry, replay_id, error)
+               event_id, event_type, rule_id, endpoint_id, ordering_key, max_attempts, timeout_ms, retry, replay_id, schedule_id, error)
 ), written AS (
     INSERT INTO signalstack.jobs (id, tenant, kind, queue, lane, priority, run_at, payload, event_id, event_type, rule_id,
-                                  endpoint_id, ordering_key, max_attempts, timeout_ms, retry, replay_id, created_at)
+                                  endpoint_id, ordering_key, max_attempts, timeout_ms, retry, replay_id, schedule_id, created_at)
     SELECT id, tenant, kind, queue, lane, priority, run_at, payload, event_id, event_type, rule_id,
-           endpoint_id, ordering_key, max_attempts, timeout_ms, retry, replay_id, now()
+           endpoint_id, ordering_key, max_attempts, timeout_ms, retry, replay_id, schedule_id, now()
     FROM given
 )
 INSERT INTO signalstack.attempts (job_id, lease, attempt, state, outcome, error, worker, started_at, finished_at, duration_ms)
-SELECT id, 1, 0, 'failed', $20, error, NULL, now(), now(), 0 FROM given`
+SELECT id, 1, 0, 'failed', $21, error, NULL, now(), now(), 0 FROM given`
 
 func writeUnmade(ctx context.Context, q pg.Querier, jobs []NewJob) error {
 	why := make(pq.StringArray, len(jobs))
