@@ -128,6 +128,8 @@ var mayRun = map[string]string{
 	"list-sources": "raut", "get-source": "raut", "list-replays": "raut", "get-replay": "raut", "list-erasures": "raut", "get-erasure": "raut",
 	"list-operations": "raut", "get-operation": "raut", "cancel-operation": "at", "retry-jobs": "at", "cancel-jobs": "at",
 	"get-summary": "raut", "get-timeseries": "raut", "get-tenant": "raut",
+	"list-schedules": "raut", "get-schedule": "raut", "list-schedule-fires": "raut", "preview-schedule": "raut",
+	"create-schedule": "at", "update-schedule": "at", "delete-schedule": "at", "pause-schedule": "at", "resume-schedule": "at", "run-schedule": "at",
 	"list-queues": "ra", "get-queue": "ra", "list-limits": "ra", "list-tenants": "ra",
 
 	"list-jobs": "rautpm", "get-job": "rautpm", "list-attempts": "rautpm", "get-attempt": "rautpm",
@@ -220,6 +222,7 @@ func estate(t *testing.T, admin caller, tenant, receiver string) map[string]stri
 	things["replays"] = made(202, "/replays", `{"filter":{"type":"nothing"}}`, "id")
 	things["operations"] = made(202, "/jobs/retry", `{"filter":{"kind":"nothing"}}`, "id")
 	things["erasures"] = made(202, "/events/erase", `{"subject":"nobody"}`, "id")
+	things["schedules"] = made(201, "/schedules", `{"every":"1h","action":{"event":{"type":"tick"}}}`, "id")
 	things["keys"] = made(201, "/keys", `{"scopes":["read"]}`, "id")
 	for _, job := range []string{things["jobs"], things["log"]} {
 		require.Eventually(t, func() bool {

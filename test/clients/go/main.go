@@ -38,9 +38,9 @@ var errCanceled, errLost, errStopped = errors.New("the job was canceled"), error
 func call(ctx context.Context, path string, in object, out any) (int, error) {
 	body, err := json.Marshal(in)
 	for err == nil {
-		var req *http.Request
-		if req, err = http.NewRequestWithContext(ctx, http.MethodPost, os.Args[1]+path, bytes.NewReader(body)); err != nil {
-			break
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, os.Args[1]+path, bytes.NewReader(body))
+		if err != nil {
+			return 0, err
 		}
 		req.Header.Set("Content-Type", "application/json")
 		again := 1
@@ -54,7 +54,7 @@ func call(ctx context.Context, path string, in object, out any) (int, error) {
 		}
 		select {
 		case <-ctx.Done():
-			err = ctx.Err()
+			return 0, ctx.Err()
 		case <-time.After(time.Duration(max(1, again)) * time.Second):
 		}
 	}
