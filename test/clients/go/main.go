@@ -36,8 +36,8 @@ var errCanceled, errLost, errStopped = errors.New("the job was canceled"), error
 
 // call posts, again and again while the server is away, and gives the status.
 func call(ctx context.Context, path string, in object, out any) (int, error) {
-	body, err := json.Marshal(in)
-	for err == nil {
+	body, _ := json.Marshal(in) // texts, numbers and bools
+	for {
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, os.Args[1]+path, bytes.NewReader(body))
 		if err != nil {
 			return 0, err
@@ -45,8 +45,7 @@ func call(ctx context.Context, path string, in object, out any) (int, error) {
 		req.Header.Set("Content-Type", "application/json")
 		again := 1
 		if resp, failed := http.DefaultClient.Do(req); failed == nil { //nolint:gosec // the user names the server
-			failed = json.NewDecoder(resp.Body).Decode(out)
-			_ = resp.Body.Close()
+			failed = errors.Join(json.NewDecoder(resp.Body).Decode(out), resp.Body.Close())
 			if failed == nil && resp.StatusCode < 500 {
 				return resp.StatusCode, nil
 			}
@@ -58,7 +57,6 @@ func call(ctx context.Context, path string, in object, out any) (int, error) {
 		case <-time.After(time.Duration(max(1, again)) * time.Second):
 		}
 	}
-	return 0, err
 }
 
 // run claims jobs into free slots until ctx ends, and then waits for those that run.
