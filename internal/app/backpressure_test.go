@@ -39,7 +39,7 @@ type crowd struct {
 // that comes before the body is through is lost where its caller is slow to read it.
 func (c *crowd) call(ctx context.Context, body []byte) {
 	for try := 1; ; try++ {
-		resp, answer, err := c.ask(ctx, body)
+		status, header, answer, err := c.ask(ctx, body)
 		cut := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 		switch {
 		case cut && try < 20:
@@ -47,17 +47,17 @@ func (c *crowd) call(ctx context.Context, body []byte) {
 		case err != nil:
 			c.take(0, nil, err.Error())
 		default:
-			c.take(resp.StatusCode, resp.Header, answer)
+			c.take(status, header, answer)
 		}
 		return
 	}
 }
 
-func (c *crowd) ask(ctx context.Context, body []byte) (resp *http.Response, answer string, err error) {
+func (c *crowd) ask(ctx context.Context, body []byte) (status int, header http.Header, answer string, err error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", c.addr)
 	if err != nil {
-		return nil, "", err
+		return 0, nil, "", err
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(60 * time.Second))
@@ -66,13 +66,13 @@ func (c *crowd) ask(ctx context.Context, body []byte) (resp *http.Response, answ
 		_, _ = conn.Write([]byte(head))
 		_, _ = conn.Write(body)
 	}()
-	resp, err = http.ReadResponse(bufio.NewReader(conn), nil)
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
-		return nil, "", err
+		return 0, nil, "", err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	text, err := io.ReadAll(resp.Body)
-	return resp, string(text), err
+	return resp.StatusCode, resp.Header, string(text), err
 }
 
 func (c *crowd) take(status int, h http.Header, answer string) {

@@ -48,7 +48,13 @@ var reads = []string{
 	"/jobs", "/jobs?state=failed", "/jobs?state=pending", "/jobs?state=scheduled", "/jobs?state=succeeded",
 	"/jobs?tenant=default", "/jobs?tenant=tenant-7", "/jobs?queue=email", "/jobs?queue=rare", "/analytics/summary",
 	"/analytics/summary?tenant=tenant-7",
+	"/attempts", "/attempts?endpoint_id=" + stockEndpoint, "/attempts?status_class=5xx", "/attempts?status=404", "/attempts?error_class=timeout",
+	"/attempts?event_type=order.paid", "/attempts?started_after=2020-01-01T00:00:00Z", "/attempts?text=answer", "/attempts?text=never+said",
+	"/attempts?tenant=tenant-7&status_class=4xx", "/attempts?endpoint_id=" + stockEndpoint + "&status_class=5xx",
 }
+
+// stockEndpoint is one of madeSQL.
+const stockEndpoint = "00000000-0000-7000-8000-000000000003"
 
 // benchBig times claims on empty tables, fills them, and times claims and reads.
 func benchBig(ctx context.Context, b *bench) error {

@@ -24,6 +24,7 @@ type report struct {
 	Limits       []limited     `json:"limits,omitempty"`
 	Delivery     *delivery     `json:"delivery,omitempty"`
 	Isolation    []*isolated   `json:"isolation,omitempty"`
+	Schedules    []scheduled   `json:"schedules,omitempty"`
 	Idle         *idle         `json:"idle,omitempty"`
 
 	out  io.Writer

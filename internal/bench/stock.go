@@ -31,7 +31,8 @@ WITH made AS (
     SELECT i, at, tenant, hash,
            (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || substr(hash, 1, 3) || '8' || substr(hash, 4, 15))::uuid AS id,
            CASE WHEN i % 10007 = 0 THEN 'rare' WHEN i / 10 % 5 = 0 THEN 'email' ELSE 'default' END AS queue,
-           (i / 50 % 4 + 1)::smallint AS priority, $6::int AS payload
+           (i / 50 % 4 + 1)::smallint AS priority, $6::int AS payload,
+           CASE WHEN i % 3 = 0 THEN ('00000000-0000-7000-8000-00000000000' || i % 7)::uuid END AS endpoint
     FROM generate_series($1::bigint, $2::bigint) AS i
     CROSS JOIN LATERAL (
         SELECT $3::timestamptz + i * $4::bigint * interval '1 microsecond' AS at, md5($5::text || i) AS hash,
@@ -41,8 +42,9 @@ WITH made AS (
 
 const (
 	stockJobs = madeSQL + `
-INSERT INTO signalstack.jobs (id, tenant, kind, queue, lane, priority, run_at, payload, event_type, ordering_key, max_attempts, timeout_ms, retry, created_at)
-SELECT id, tenant, 'log', queue, tenant, priority, at, convert_to('"' || repeat('x', payload - 2) || '"', 'UTF8'), '', '', 3, 5000, '', at FROM made`
+INSERT INTO signalstack.jobs (id, tenant, kind, queue, lane, priority, run_at, payload, event_type, ordering_key, max_attempts, timeout_ms, retry, created_at, endpoint_id)
+SELECT id, tenant, CASE WHEN endpoint IS NULL THEN 'log' ELSE 'webhook' END, queue, tenant, priority, at, convert_to('"' || repeat('x', payload - 2) || '"', 'UTF8'),
+       CASE WHEN endpoint IS NULL THEN '' WHEN i % 2 = 0 THEN 'order.paid' ELSE 'order.shipped' END, '', 3, 5000, '', at, endpoint FROM made`
 
 	stockReady = madeSQL + `
 INSERT INTO signalstack.ready (job_id, queue, lane, priority, ready_at, attempt, lease)
@@ -53,11 +55,15 @@ SELECT id, queue, tenant, priority, at, 0, 0 FROM made`
 INSERT INTO signalstack.scheduled (job_id, queue, lane, priority, run_at, attempt, lease)
 SELECT id, queue, tenant, priority, at + interval '2 days' + i % 604800 * interval '1 second', 0, 0 FROM made`
 
-	// Two in a hundred failed, one in two hundred was canceled.
+	// Two in a hundred failed, one in two hundred was canceled. Webhooks have their
+	// exchange on record.
 	stockAttempts = madeSQL + `
-INSERT INTO signalstack.attempts (job_id, lease, attempt, state, outcome, error, worker, started_at, finished_at, duration_ms)
+INSERT INTO signalstack.attempts (job_id, lease, attempt, state, outcome, error, worker, started_at, finished_at, duration_ms, exchange, status, error_class)
 SELECT id, 1, 1, state, CASE state WHEN 'failed' THEN 'permanent' ELSE state END, CASE state WHEN 'failed' THEN 'no such host' ELSE '' END,
-       '00000000-0000-7000-8000-000000000001', at, at + interval '20 milliseconds', 20
+       '00000000-0000-7000-8000-000000000001', at, at + interval '20 milliseconds', 20,
+       CASE WHEN endpoint IS NOT NULL THEN convert_to('{"method":"POST","url":"https://example.com/hooks/' || i % 7 || '","status":204,"headers":{"Date":"today"},"body":"answer ' || hash || '"}', 'UTF8') END,
+       CASE WHEN endpoint IS NULL OR state = 'canceled' THEN NULL WHEN state = 'succeeded' THEN 204 WHEN i % 100 = 57 THEN 503 ELSE 404 END,
+       CASE WHEN endpoint IS NOT NULL AND state = 'canceled' THEN 'timeout' END
 FROM made, LATERAL (SELECT CASE WHEN i % 50 = 7 THEN 'failed' WHEN i % 200 = 11 THEN 'canceled' ELSE 'succeeded' END AS state) AS s`
 
 	// The counts of the finished jobs, by the quarter of an hour, which is the finest
