@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/signalstack/signalstack/internal/config"
+	"github.com/signalstack/signalstack/internal/external"
 	"github.com/signalstack/signalstack/internal/jobs"
 	"github.com/signalstack/signalstack/internal/outbound"
 	"github.com/signalstack/signalstack/internal/pg"
@@ -48,6 +49,7 @@ type App struct {
 	endpoints *webhooks.Endpoints
 	sources   *sources.API
 	kinds     *jobs.Registry
+	leases    *external.API
 	draining  atomic.Bool
 	worked    chan struct{} // closed when no job runs here any more
 	started   time.Time
@@ -86,11 +88,13 @@ func open(opt Options) (*App, error) {
 	if err != nil {
 		return nil, errors.Join(err, a.closePools())
 	}
-	a.endpoints = &webhooks.Endpoints{DB: a.db, Box: box, Guard: guard, Log: a.log, DisableAfter: opt.Config.DisableAfter}
+	client := outbound.NewClient(guard, opt.Version)
+	a.endpoints = &webhooks.Endpoints{DB: a.db, Box: box, Guard: guard, Client: client, Log: a.log, DisableAfter: opt.Config.DisableAfter}
 	a.sources = sources.New(a.db, box, a.log)
-	if a.kinds, err = a.newKinds(guard); err != nil {
+	if a.kinds, err = a.newKinds(guard, client); err != nil {
 		return nil, errors.Join(err, a.closePools())
 	}
+	a.leases = external.New(a.db, a.direct, a.kinds, a.log)
 	return a, nil
 }
 

@@ -130,7 +130,7 @@ func TestKindsOfTheTableOfContents(t *testing.T) {
 	require.NoError(t, err)
 	defer a.close()
 	names := slices.Sorted(slices.Values(a.kinds.Names()))
-	require.Equal(t, []string{"email", "http", "log", "webhook"}, names)
+	require.Equal(t, []string{"email", "external", "http", "log", "webhook"}, names)
 }
 
 func TestLocalURL(t *testing.T) {

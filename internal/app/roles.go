@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"sync"
@@ -13,12 +14,14 @@ import (
 	"github.com/signalstack/signalstack/internal/analytics"
 	"github.com/signalstack/signalstack/internal/bulk"
 	"github.com/signalstack/signalstack/internal/events"
+	"github.com/signalstack/signalstack/internal/external"
 	"github.com/signalstack/signalstack/internal/httpapi"
 	"github.com/signalstack/signalstack/internal/idempotency"
 	"github.com/signalstack/signalstack/internal/intake"
 	"github.com/signalstack/signalstack/internal/jobs"
 	"github.com/signalstack/signalstack/internal/pg"
 	"github.com/signalstack/signalstack/internal/queue"
+	"github.com/signalstack/signalstack/internal/recovery"
 	"github.com/signalstack/signalstack/internal/replays"
 	"github.com/signalstack/signalstack/internal/webhooks"
 )
@@ -47,6 +50,9 @@ func (a *App) serve(ctx context.Context, l net.Listener) error {
 	running.Go(func() { acceptor.Run(intakes) })
 	running.Go(func() { creator.Run(intakes) })
 	running.Go(func() { a.sources.Run(intakes) })
+	running.Go(func() { a.leases.Run(intakes) })
+	// Nobody waits for jobs any more once the process is told to stop.
+	defer context.AfterFunc(ctx, a.leases.Close)()
 	defer running.Wait()
 	defer stopIntakes()
 
@@ -73,8 +79,12 @@ func (a *App) replays() *replays.API {
 	return &replays.API{DB: a.db, Replayer: replays.NewReplayer(a.db, a.kinds, a.log), KeyTTL: a.opt.Config.IdempotencyTTL}
 }
 
-func (a *App) knownEndpoints(ctx context.Context, tenant string, ids []uuid.UUID) (map[uuid.UUID]bool, error) {
-	return webhooks.Known(ctx, a.db, tenant, ids)
+func (a *App) recovery() *recovery.API {
+	return &recovery.API{DB: a.db, KeyTTL: a.opt.Config.IdempotencyTTL}
+}
+
+func (a *App) knownEndpoints(ctx context.Context, tenant string, ids []uuid.UUID) (map[uuid.UUID]func(*queue.NewJob), error) {
+	return webhooks.KnownInOrder(ctx, a.db, tenant, ids)
 }
 
 // lameDuck is how long a stopping server goes on serving while requests come.
@@ -129,13 +139,19 @@ const keepBulk = 30 * 24 * time.Hour
 func (a *App) work(ctx context.Context) error {
 	defer close(a.worked)
 	cfg := a.opt.Config
+	for name := range cfg.Queues {
+		if queue.IsExternalQueue(name) {
+			return fmt.Errorf("SIGNALSTACK_QUEUES: %s is for jobs of the kind external, which are claimed with POST /jobs/claim and not run here; leave it out", name)
+		}
+	}
 	runner := jobs.NewRunner(jobs.RunnerConfig{
 		Queues: cfg.Queues, Lease: cfg.Lease, Poll: poll, FullPass: 10 * time.Second,
 		Grace: cfg.ShutdownGrace, Cut: a.opt.Cut, Listen: a.direct,
 	}, a.db, a.heartbeat, a.kinds, a.log)
 	a.log.InfoContext(ctx, "working", "queues", cfg.Queues)
 	outbox := events.NewOutbox(events.OutboxConfig{KeyTTL: cfg.IdempotencyTTL, Listen: a.direct}, a.db, a.kinds, a.log)
-	batches := &bulk.Runner{DB: a.db, Log: a.log, Kinds: []bulk.Kind{replays.NewReplayer(a.db, a.kinds, a.log).Bulk()}, Poll: bulkPoll}
+	inBulk := []bulk.Kind{replays.NewReplayer(a.db, a.kinds, a.log).Bulk(), recovery.Bulk()}
+	batches := &bulk.Runner{DB: a.db, Log: a.log, Kinds: inBulk, Poll: bulkPoll}
 	errs := make([]error, 5)
 	var running sync.WaitGroup
 	running.Go(func() { errs[0] = runner.Run(ctx) })
@@ -163,7 +179,8 @@ func (a *App) upkeep(ctx context.Context) error {
 	sweeper := &idempotency.Sweeper{DB: a.db, Log: a.log, Interval: 10 * time.Minute}
 	expirer := &events.Expirer{DB: a.db, Log: a.log, Default: a.opt.Config.RetentionEvents}
 	ended := &bulk.Sweeper{DB: a.db, Log: a.log, Keep: keepBulk}
-	return leader.Run(ctx, partitioner.Run, canceler.Run, folder.Run, sweeper.Run, ended.Run, a.retention().Run, expirer.Run, a.eraser().Run, a.reseal)
+	left := &external.Sweeper{DB: a.db, Log: a.log, Interval: 10 * time.Minute}
+	return leader.Run(ctx, partitioner.Run, canceler.Run, folder.Run, sweeper.Run, ended.Run, left.Run, a.retention().Run, expirer.Run, a.eraser().Run, a.reseal)
 }
 
 // reseal brings stored secrets under the first of the configured keys, once: keys

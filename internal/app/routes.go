@@ -20,9 +20,11 @@ func (a *App) routes(api *httpapi.API, acceptor *events.Acceptor, operators *job
 	(&events.API{DB: a.db, Kinds: a.kinds}).Routes(api) // GET /events, GET /events/{id}, POST /rules/test
 	a.eraser().Routes(api)                              // POST /events/{id}/erase, POST /events/erase, /erasures
 	operators.Routes(api)                               // POST GET /jobs, GET /jobs/{id}
+	a.leases.Routes(api)                                // POST /jobs/claim, /leases/{lease}/...
 	(&attempts.API{DB: a.db}).Routes(api)               // GET /attempts, GET /attempts/{job_id}/{lease}
 	(&queues.API{DB: a.db}).Routes(api)                 // /queues, /limits
 	a.replays().Routes(api)                             // /replays, POST /events/{id}/replay
+	a.recovery().Routes(api)                            // POST /jobs/retry, POST /jobs/cancel, POST /endpoints/{id}/recover, /operations
 	(&rules.API{DB: a.db, Kinds: a.kinds}).Routes(api)  // /rules
 	(&eventtypes.API{DB: a.db}).Routes(api)             // /event-types
 	(&tenants.API{DB: a.db}).Routes(api)                // /tenants

@@ -218,6 +218,25 @@ func TestItemsThatCannotBeDoneArePassedOver(t *testing.T) {
 	}
 }
 
+func TestItemsThatAKindSkipsAreCounted(t *testing.T) {
+	t.Parallel()
+	const items = 500
+	db := newDB(t, items)
+	kind := numbers("numbers", nil)
+	do := kind.Do
+	kind.Do = func(ctx context.Context, tx *sqlx.Tx, op bulk.Operation, limit int, passOver bool) (bulk.Slice, error) {
+		s, err := do(ctx, tx, op, limit, passOver)
+		if s.Items > 0 && op.Position == "" { // only the first slice
+			s.Skipped, s.Why = 3, "the third was no number"
+		}
+		return s, err
+	}
+	id := insert(t, db, "numbers", bulk.MaxRate)
+	run(t, db, kind)
+	op := await(t, db, "numbers", id)
+	require.Equal(t, []any{bulk.Done, int64(items), int64(3), "the third was no number"}, []any{op.State, op.Done, op.Skipped, op.LastError})
+}
+
 func TestOperationFailsWhenItsKindSaysThatThereIsNoUse(t *testing.T) {
 	t.Parallel()
 	db := newDB(t, 500)

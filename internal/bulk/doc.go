@@ -1,5 +1,5 @@
 // Package bulk does work on many rows in the background: a replay of a year's events,
-// say. What one item is, and what is done with it, is its Kind's; this package has the
+// or a retry of all jobs that failed, say. What one item is, and what is done with it, is its Kind's; this package has the
 // rest: how far it is, how fast it may be, how it is canceled, and what happens when
 // something goes wrong.
 //
@@ -21,6 +21,8 @@
 //     a row, or when the Kind says that there is no use, the operation has failed. An
 //     absent database is waited for without a limit.
 //   - Operations have turns, so a large one does not hold up a small one.
+//
+// A Kind may find by itself that an item cannot be done, and counts it as skipped.
 //
 // Items are counted before they are done, by the same slices: total is known when the
 // first of them is done.

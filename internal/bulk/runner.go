@@ -32,8 +32,10 @@ type Kind struct {
 type Slice struct {
 	Position string // after the slice
 	Items    int
-	Made     int  // what came of the items
-	End      bool // nothing comes after it
+	Skipped  int    // those of the items that were looked at and could not be done
+	Why      string // why the last of these could not; last_error says it
+	Made     int    // what came of the items
+	End      bool   // nothing comes after it
 }
 
 // permanent is an error that trying again does not mend.
@@ -175,7 +177,7 @@ func advance(ctx context.Context, tx *sqlx.Tx, op Operation, s Slice) error {
 			    batch = $5, failures = 0, started_at = coalesce(started_at, now()), touched_at = clock_timestamp()
 			WHERE id = $1`, op.ID, s.Items, s.End, s.Position, grown(op, s))
 	}
-	skipped := 0
+	skipped := s.Skipped
 	if op.Batch == 0 {
 		skipped = s.Items
 	}
@@ -183,8 +185,9 @@ func advance(ctx context.Context, tx *sqlx.Tx, op Operation, s Slice) error {
 		UPDATE signalstack.bulk_operations
 		SET done = done + $2, made = made + $3, skipped = skipped + $4, position = $5, batch = $6, failures = 0,
 		    state = CASE WHEN $7 THEN 'done' ELSE state END, finished_at = CASE WHEN $7 THEN clock_timestamp() END,
+		    last_error = coalesce(nullif($8, ''), last_error),
 		    due_at = greatest(due_at, now() - interval '1 second') + $2 * interval '1 second' / rate, touched_at = clock_timestamp()
-		WHERE id = $1`, op.ID, s.Items, s.Made, skipped, s.Position, grown(op, s), s.End)
+		WHERE id = $1`, op.ID, s.Items, s.Made, skipped, s.Position, grown(op, s), s.End, s.Why)
 }
 
 // grown is the size of the slice after one that went well.

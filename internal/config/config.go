@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strconv"
 	"strings"
@@ -36,6 +37,7 @@ type Config struct {
 	DisableAfter       time.Duration `env:"SIGNALSTACK_DISABLE_AFTER" envDefault:"120h" cmd:"work all" help:"how long an endpoint may fail without one success before it is disabled; 0 for never"`
 	RetentionQueues    Retentions    `env:"SIGNALSTACK_RETENTION_QUEUES" cmd:"work all" help:"queues whose jobs are kept for a time of their own, succeeded/failed, as in bulk=24h/72h"`
 	AllowNetworks      List          `env:"SIGNALSTACK_ALLOW_NETWORKS" cmd:"serve work all" help:"CIDRs and hosts that jobs may reach although they are private"`
+	Commands           Commands      `env:"SIGNALSTACK_COMMANDS" cmd:"serve work all" help:"commands that jobs of the kind command may run, as in backup=/usr/bin/backup --full;report=/opt/report; without any there is no such kind"`
 	SMTPURL            string        `env:"SIGNALSTACK_SMTP_URL" cmd:"work all serve" secret:"true" help:"mail server, smtp://user:password@host:587 or smtps://... (?tls=none for one without TLS, &connections=10 at once)"`
 	MailFrom           string        `env:"SIGNALSTACK_MAIL_FROM" cmd:"work all serve" help:"sender of e-mails that name none"`
 	SecretKey          string        `env:"SIGNALSTACK_SECRET_KEY" cmd:"serve work all" secret:"true" help:"32 bytes in base64 that secrets are encrypted with at rest; older keys may follow it after commas, and open what they sealed"`
@@ -102,6 +104,30 @@ func (q *Queues) UnmarshalText(text []byte) error {
 			return fmt.Errorf("%q is no queue; write names separated by commas, as in default=50,email=10", part)
 		}
 		(*q)[name] = slots
+	}
+	return nil
+}
+
+// Commands gives names to commands: the path of a program, and its arguments.
+type Commands map[string][]string
+
+// UnmarshalText reads backup=/usr/bin/backup --full;report=/opt/report.
+func (c *Commands) UnmarshalText(text []byte) error {
+	*c = Commands{}
+	for part := range strings.SplitSeq(string(text), ";") {
+		if strings.TrimSpace(part) == "" {
+			continue
+		}
+		name, line, _ := strings.Cut(part, "=")
+		name = strings.TrimSpace(name)
+		words := strings.Fields(line)
+		if name == "" || strings.ContainsAny(name, " \t") || len(words) == 0 || !filepath.IsAbs(words[0]) {
+			return fmt.Errorf("%q: write a name and the absolute path of a program with its arguments, as in backup=/usr/bin/backup --full", part)
+		}
+		if _, twice := (*c)[name]; twice {
+			return fmt.Errorf("the command %q stands twice", name)
+		}
+		(*c)[name] = words
 	}
 	return nil
 }

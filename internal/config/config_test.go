@@ -40,7 +40,7 @@ func TestEverySettingIsRead(t *testing.T) {
 		Queues: config.Queues{"a": 1, "b": 9}, Concurrency: 9, Lease: time.Minute, ShutdownGrace: 0, AllowNetworks: config.List{"10.0.0.0/8", "host.test"},
 		SMTPURL: "smtps://u:p@h", MailFrom: "a@example.com", SecretKey: key, DataDir: "/d", Ephemeral: true, PGBin: "/b", DownloadPostgres: true,
 		PostgresMirror: "https://m", LogFormat: "json", LogLevel: slog.LevelWarn, RetentionSucceeded: time.Hour, RetentionEvents: 2 * time.Hour,
-		RetentionExchanges: 3 * time.Hour, DisableAfter: 48 * time.Hour,
+		RetentionExchanges: 3 * time.Hour, DisableAfter: 48 * time.Hour, Commands: config.Commands{"a": {"/bin/a", "-x", "1"}, "b": {"/b"}},
 		RetentionQueues: config.Retentions{"a": {Succeeded: 24 * time.Hour, Failed: 72 * time.Hour}, "b": {Failed: time.Hour}},
 	}, load(t,
 		"DATABASE_URL=postgres://h/d", "SIGNALSTACK_DIRECT_DATABASE_URL=postgres://h2/d", "SIGNALSTACK_DATABASE_CONNS=7", "SIGNALSTACK_ADDR=:1",
@@ -50,6 +50,7 @@ func TestEverySettingIsRead(t *testing.T) {
 		"SIGNALSTACK_PG_BIN=/b", "SIGNALSTACK_DOWNLOAD_POSTGRES=true", "SIGNALSTACK_POSTGRES_MIRROR=https://m", "SIGNALSTACK_LOG_FORMAT=json",
 		"SIGNALSTACK_LOG_LEVEL=warn", "SIGNALSTACK_RETENTION_SUCCEEDED=1h", "SIGNALSTACK_RETENTION_FAILED=0", "SIGNALSTACK_RETENTION_EVENTS=2h", "SIGNALSTACK_RETENTION_EXCHANGES=3h",
 		"SIGNALSTACK_RETENTION_QUEUES=a=24h/72h, b=0/1h", "SIGNALSTACK_DISABLE_AFTER=48h",
+		"SIGNALSTACK_COMMANDS=a=/bin/a -x  1; b=/b;",
 	))
 }
 
@@ -100,6 +101,7 @@ func TestEveryBadValueIsNamedAtOnce(t *testing.T) {
 		"SIGNALSTACK_RETENTION_EVENTS":    "a week",
 		"SIGNALSTACK_RETENTION_EXCHANGES": "30m",
 		"SIGNALSTACK_RETENTION_QUEUES":    "bulk=24h",
+		"SIGNALSTACK_COMMANDS":            "backup",
 	}
 	var environ []string
 	for name, value := range bad {
@@ -124,6 +126,7 @@ func TestBadValueIsRefusedByItself(t *testing.T) {
 		"SIGNALSTACK_RETENTION_SUCCEEDED=7d", "SIGNALSTACK_RETENTION_QUEUES=bulk", "SIGNALSTACK_RETENTION_QUEUES==1h/1h",
 		"SIGNALSTACK_RETENTION_QUEUES=a b=1h/1h", "SIGNALSTACK_RETENTION_QUEUES=bulk=1h/30m", "SIGNALSTACK_RETENTION_QUEUES=bulk=-1h/1h",
 		"SIGNALSTACK_RETENTION_QUEUES=bulk=x/1h", "SIGNALSTACK_RETENTION_QUEUES=bulk=1h/1h,",
+		"SIGNALSTACK_COMMANDS=a=b", "SIGNALSTACK_COMMANDS=a=", "SIGNALSTACK_COMMANDS==/b", "SIGNALSTACK_COMMANDS=a b=/b", "SIGNALSTACK_COMMANDS=a=/b;a=/c",
 		"SIGNALSTACK_SMTP_URL=http://h", "SIGNALSTACK_SMTP_URL=smtp://", "SIGNALSTACK_SMTP_URL=smtp://%zz",
 		"SIGNALSTACK_SECRET_KEY=" + base64.StdEncoding.EncodeToString(make([]byte, 31)),
 		"SIGNALSTACK_SECRET_KEY=" + base64.RawStdEncoding.EncodeToString(make([]byte, 32)),

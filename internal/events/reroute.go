@@ -77,11 +77,11 @@ func (r *Rerouter) routes(ctx context.Context, tx *sqlx.Tx, through Through) (*r
 	if len(problems) > 0 {
 		return nil, RulesError(problems)
 	}
-	bodies, err := webhooks.LoadBodies(ctx, tx, r.router.log, through.Tenant, set.Endpoints(through.Tenant))
+	named, err := webhooks.LoadNamed(ctx, tx, r.router.log, through.Tenant, set.Endpoints(through.Tenant))
 	if err != nil {
 		return nil, err
 	}
-	return &routes{rules: set, subscribers: bodies}, nil
+	return &routes{rules: set, subscribers: named}, nil
 }
 
 // GetStored gives one event with its data. Nobody erases or drops it before the

@@ -89,7 +89,9 @@ func (r *router) jobsFor(rt *routes, a *acceptance) []queue.NewJob {
 		r.kinds.Fill(&job, jobs.Options{})
 		made = append(made, job)
 	}
+	rt.subscribers.Order(made, event)
 	for i := range made {
+		rt.subscribers.Collect(&made[i])
 		made[i].EventID, made[i].EventType = uuid.NullUUID{UUID: e.ID, Valid: true}, e.Type
 	}
 	return made

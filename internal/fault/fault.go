@@ -49,7 +49,10 @@ type Error struct {
 	Outcome    Outcome // the edge adds it to the message of a request that writes
 	Details    []Detail
 	RetryAfter time.Duration
-	Err        error
+	// About is what a program may want to know of the thing that the fault is about; it
+	// is sent as JSON. Mostly nil.
+	About any
+	Err   error
 }
 
 // Error gives the message and, when there is one, the cause.

@@ -27,6 +27,7 @@ type Problem struct {
 	Detail    string         `json:"detail" doc:"What went wrong, for people"`
 	RequestID string         `json:"request_id,omitempty" doc:"The X-Request-Id of the request"`
 	Errors    []fault.Detail `json:"errors,omitempty" doc:"Each mistake in the request"`
+	About     any            `json:"about,omitempty" doc:"What is known of the thing that the problem is about, where the operation says so"`
 
 	retryAfter time.Duration
 }
@@ -95,7 +96,7 @@ func newProblem(ctx context.Context, f *fault.Error) *Problem {
 	status := statusOf[f.Kind]
 	return &Problem{
 		Type: "about:blank", Title: http.StatusText(status), Status: status, Code: f.Code,
-		Detail: f.Message + outcome(ctx, f.Outcome), RequestID: RequestID(ctx), Errors: f.Details, retryAfter: f.RetryAfter,
+		Detail: f.Message + outcome(ctx, f.Outcome), RequestID: RequestID(ctx), Errors: f.Details, About: f.About, retryAfter: f.RetryAfter,
 	}
 }
 

@@ -44,13 +44,25 @@ func (r *Runner) attempt(c *queue.Claimed, takeNext func(*queue.Claimed) bool, e
 	}
 	timed, stop := context.WithTimeoutCause(ctx, time.Duration(c.TimeoutMS)*time.Millisecond, errTimeout)
 	defer stop()
-	start := time.Now()
-	result, err := runSafely(timed, kind, jobOf(c))
+	start, job, luck := time.Now(), jobOf(c), rand.Float64()
+	job.together = func(most int, run RunTogether) (Result, error) {
+		return r.groups.do(timed, r, c, &luck, most, run)
+	}
+	result, err := runSafely(timed, kind, job)
+	s := settlement{job: c, luck: luck, Settlement: queue.Settlement{Duration: time.Since(start)}}
+	return r.conclude(timed, kind, s, result, err, takeNext, ended)
+}
+
+// conclude stores what an attempt came to.
+func (r *Runner) conclude(ctx context.Context, kind Kind, s settlement, result Result, err error,
+	takeNext func(*queue.Claimed) bool, ended func(*queue.Claimed, queue.State, time.Duration),
+) *queue.Claimed {
+	c := s.job
 	if err == nil {
 		err = checkValue(result.Value)
 	}
-	s := settlement{job: c, Settlement: queue.Settlement{Duration: time.Since(start)}}
-	s.judge(timed, kind, err)
+	s.life = func() life { return lifeOf(ctx, r.db, c) }
+	s.judge(ctx, kind, err)
 	if s.State == "" { // the lease is gone, and with it the right to an outcome
 		r.drop(ctx, c)
 		return nil
@@ -59,7 +71,7 @@ func (r *Runner) attempt(c *queue.Claimed, takeNext func(*queue.Claimed) bool, e
 	s.setExchange(result.Exchange)
 	s.Result = result.Value
 	r.logAttempt(ctx, s)
-	s.TakeNext = c.OrderingKey != "" && takeNext(c)
+	s.TakeNext = c.HasTurn() && takeNext(c)
 	return r.settle(ctx, s)
 }
 
@@ -139,7 +151,17 @@ func jobOf(c *queue.Claimed) Job {
 // settlement is a queue.Settlement with the job it ends.
 type settlement struct {
 	queue.Settlement
-	job *queue.Claimed
+	job  *queue.Claimed
+	luck float64     // of the jitter, in [0, 1)
+	life func() life // looks when the job was taken up; nil: it is as old as it is
+}
+
+// lived is the life of the job that its limits count from.
+func (s *settlement) lived() life {
+	if s.life == nil {
+		return life{since: s.job.CreatedAt}
+	}
+	return s.life()
 }
 
 // judge decides what an attempt came to. State stays empty when the lease was
@@ -172,14 +194,14 @@ func (s *settlement) judge(ctx context.Context, kind Kind, err error) {
 		s.Outcome, s.Error = queue.OutcomeTimeout, errorText(errTimeout.Error()+": "+err.Error())
 	case errors.Is(err, ErrTimeout):
 		s.Outcome, s.Error = queue.OutcomeTimeout, errorText(err.Error())
-	case isThrottled(err) && s.job.Lease-int64(s.job.Attempt) < MaxSpared:
+	case isThrottled(err) && s.sparedBefore() < MaxSpared:
 		s.State, s.Outcome, s.Error, s.Delay = queue.Retrying, queue.OutcomeThrottled, errorText(err.Error()), AskedDelay(err)
 		return
 	default:
 		s.Outcome, s.Error = queue.OutcomeError, errorText(err.Error())
 	}
 	policy, attempts, age := s.policy(kind, err)
-	s.Delay = max(policy.Next(s.job.Attempt, rand.Float64()), AskedDelay(err))
+	s.Delay = max(policy.Next(s.job.Attempt, s.luck), AskedDelay(err))
 	if s.State = queue.Retrying; s.job.Attempt >= attempts || s.tooOld(age) {
 		s.State, s.Delay = queue.Failed, 0
 	}
@@ -203,10 +225,20 @@ func (s *settlement) policy(kind Kind, err error) (policy Policy, attempts int, 
 }
 
 // tooOld says whether the next attempt would come when the job is older than it may
-// become; 0 is any age. Both times are the database's.
+// become; 0 is any age. A job that was taken up again is as old as that is ago. Both
+// times are the database's.
 func (s *settlement) tooOld(age time.Duration) bool {
 	next := s.job.StartedAt.Add(s.Duration + s.Delay)
-	return age > 0 && next.Sub(s.job.CreatedAt) > age
+	return age > 0 && next.Sub(s.job.CreatedAt) > age && next.Sub(s.lived().since) > age
+}
+
+// sparedBefore is how many claims of the job came to nothing without counting.
+func (s *settlement) sparedBefore() int64 {
+	n := s.job.Lease - int64(s.job.Attempt)
+	if n >= MaxSpared {
+		n -= s.lived().lease
+	}
+	return n
 }
 
 // policyOf is the job's own retry policy or its kind's.
@@ -279,7 +311,7 @@ type settled struct {
 // settle waits until the outcome is durable. The flight is kept until then, so
 // its lease is extended through an outage of the database.
 func (r *Runner) settle(ctx context.Context, s settlement) *queue.Claimed {
-	s.JobID, s.Lease, s.Tenant, s.OrderingKey = s.job.ID, s.job.Lease, s.job.Tenant, s.job.OrderingKey
+	s.JobID, s.Lease, s.Tenant, s.OrderingKey, s.Skips = s.job.ID, s.job.Lease, s.job.Tenant, s.job.OrderingKey, s.job.Skips
 	group := r.settler
 	if s.TakeNext {
 		group = r.taker
@@ -317,7 +349,7 @@ func (r *Runner) commitOneByOne(ctx context.Context, batch []settlement) []pg.Ou
 }
 
 // outcomesOf says of each settlement whether its lease still held, and hands it the
-// job that was taken for it. No two of a batch have one ordering key.
+// job that was taken for it. No two of a batch have the turn of one ordering key.
 func outcomesOf(batch []settlement, states map[queue.Held]queue.State, taken []queue.Claimed, err error) []pg.Outcome[settled] {
 	type key struct{ tenant, name string }
 	next := make(map[key]*queue.Claimed, len(taken))
@@ -372,10 +404,7 @@ func (r *Runner) store(ctx context.Context, batch []settlement, again bool) (sta
 		if states, taken, err = queue.SettleAndTake(ctx, tx, rows, r.worker, r.cfg.Lease); err != nil {
 			return err
 		}
-		if err := analytics.Record(ctx, tx, deltas(batch, states)); err != nil {
-			return err
-		}
-		if err := r.tellFailed(ctx, tx, batch, states); err != nil {
+		if err := r.kinds.account(ctx, tx, batch, states); err != nil {
 			return err
 		}
 		if again && len(states) < len(batch) {
@@ -393,13 +422,21 @@ func (r *Runner) store(ctx context.Context, batch []settlement, again bool) (sta
 	return states, taken, nil
 }
 
+// account counts what was settled in the transaction and tells the kinds.
+func (r *Registry) account(ctx context.Context, tx *sqlx.Tx, batch []settlement, states map[queue.Held]queue.State) error {
+	if err := analytics.Record(ctx, tx, deltas(batch, states)); err != nil {
+		return err
+	}
+	return r.tellFailed(ctx, tx, batch, states)
+}
+
 // tellFailed lets the kinds know which of their jobs are given up on.
-func (r *Runner) tellFailed(ctx context.Context, tx *sqlx.Tx, batch []settlement, states map[queue.Held]queue.State) error {
+func (r *Registry) tellFailed(ctx context.Context, tx *sqlx.Tx, batch []settlement, states map[queue.Held]queue.State) error {
 	for _, s := range batch {
 		if states[heldOf(s.job)] != queue.Failed {
 			continue
 		}
-		if kind, ok := r.kinds.Get(s.job.Kind); ok && kind.Failed != nil {
+		if kind, ok := r.Get(s.job.Kind); ok && kind.Failed != nil {
 			if err := kind.Failed(ctx, tx, jobOf(s.job), s.Error); err != nil {
 				return err
 			}

@@ -100,7 +100,7 @@ func (c *creation) render() []byte {
 		Record: Record{
 			ID: j.ID, Tenant: j.Tenant, Kind: j.Kind, Queue: j.Queue, State: queue.Pending, Priority: j.Priority,
 			MaxAttempts: j.MaxAttempts, RunAt: due.UTC(), Timeout: j.Timeout.String(), OrderingKey: j.OrderingKey,
-			LimitKey:  j.LimitKey,
+			OnFailure: onFailureOf(j), LimitKey: j.LimitKey,
 			CreatedAt: c.now.UTC(),
 		},
 		Payload: j.Payload, Retry: httpapi.JSON(j.Retry), Attempts: []Attempt{},
@@ -120,4 +120,15 @@ func (c *creation) render() []byte {
 		panic("jobs: a checked job does not marshal: " + err.Error())
 	}
 	return b
+}
+
+// onFailureOf gives what is shown: nothing of a job without an ordering key.
+func onFailureOf(j queue.NewJob) string {
+	switch {
+	case j.OrderingKey == "":
+		return ""
+	case j.Skips:
+		return OnFailureSkip
+	}
+	return OnFailureBlock
 }

@@ -5,6 +5,8 @@
 // outcomes in batches. Promises:
 //   - A slot is free only once its outcome is durable, so a crash can repeat no
 //     more attempts than there are slots.
+//   - A kind may make one attempt at several jobs of a lane (Job.Together). Those that
+//     were gathered for it have no slot, but leases and outcomes of their own.
 //   - An attempt's writes carry its lease. When the lease is lost the attempt's
 //     context ends and its outcome is dropped.
 //   - A panic in a kind is a failed attempt with its stack and nothing else.

@@ -20,9 +20,10 @@ type API struct {
 	DB     *pg.DB
 	Kinds  *Registry
 	Intake *intake.Intake[*creation]
-	// KnownEndpoints gives those of the ids that are endpoints of the tenant; nil when
-	// no kind delivers to endpoints.
-	KnownEndpoints func(ctx context.Context, tenant string, ids []uuid.UUID) (map[uuid.UUID]bool, error)
+	// KnownEndpoints gives those of the ids that are endpoints of the tenant, each with
+	// what gives a job for it its place in the endpoint's order; nil when no kind delivers
+	// to endpoints.
+	KnownEndpoints func(ctx context.Context, tenant string, ids []uuid.UUID) (map[uuid.UUID]func(*queue.NewJob), error)
 }
 
 // Routes lists the operations on jobs.
@@ -51,6 +52,7 @@ func (a *API) create(ctx context.Context, in *intake.CreateIn, body httpapi.Batc
 	for i := range body.Items {
 		given := &body.Items[i]
 		given.Add(a.Kinds.CheckKind(given.Value.Kind, given.Value.Payload, false)...)
+		given.Add(a.Kinds.CheckQueue(given.Value.Kind, given.Value.Queue)...)
 		key, wrong := intake.KeyOf(in.IdempotencyKey, given.Value.IdempotencyKey, body.Array)
 		given.Add(wrong...)
 		if err := given.Err(); err != nil {
@@ -76,7 +78,8 @@ func (a *API) create(ctx context.Context, in *intake.CreateIn, body httpapi.Batc
 }
 
 // checkEndpoints refuses jobs that deliver to an endpoint their tenant does not
-// have, with one query for each tenant of the request.
+// have, with one query for each tenant of the request, and orders the others as their
+// endpoints want it.
 func (a *API) checkEndpoints(ctx context.Context, items []*intake.Item[*creation]) error {
 	named := map[string][]uuid.UUID{}
 	for _, item := range items {
@@ -84,7 +87,7 @@ func (a *API) checkEndpoints(ctx context.Context, items []*intake.Item[*creation
 			named[item.Value.job.Tenant] = append(named[item.Value.job.Tenant], item.Value.job.EndpointID.UUID)
 		}
 	}
-	known := map[string]map[uuid.UUID]bool{}
+	known := map[string]map[uuid.UUID]func(*queue.NewJob){}
 	for tenant, ids := range named {
 		var err error
 		if known[tenant], err = a.KnownEndpoints(ctx, tenant, ids); err != nil {
@@ -95,9 +98,13 @@ func (a *API) checkEndpoints(ctx context.Context, items []*intake.Item[*creation
 		if item.Refusal != nil || !item.Value.job.EndpointID.Valid {
 			continue
 		}
-		if j := item.Value.job; !known[j.Tenant][j.EndpointID.UUID] {
+		j := &item.Value.job
+		order, isKnown := known[j.Tenant][j.EndpointID.UUID]
+		if !isKnown {
 			item.Refusal = fault.InvalidField("/payload/endpoint_id", "names no endpoint of this tenant; create it with POST /endpoints first")
+			continue
 		}
+		order(j)
 	}
 	return nil
 }

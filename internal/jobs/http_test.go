@@ -72,7 +72,7 @@ func TestCreatedJobIsShownAsItWasAnswered(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)
 	body := `{"kind":"test","payload":{"n":9007199254740993,"n":1e400},"queue":"mail","priority":1,"delay":"1h","max_attempts":3,
-		"timeout":"2s","retry":{"strategy":"ladder","ladder":["5s"]},"ordering_key":"k'; DROP TABLE jobs; --","tenant":"acme"}`
+		"timeout":"2s","retry":{"strategy":"ladder","ladder":["5s"]},"ordering_key":"k'; DROP TABLE jobs; --","on_failure":"skip","tenant":"acme"}`
 	rec := contract.Send(f.handler, http.MethodPost, "/jobs", body)
 	made := contract.Decode[jobs.Detailed](t, rec, http.StatusCreated)
 	require.Equal(t, queue.Scheduled, made.State)
@@ -81,6 +81,7 @@ func TestCreatedJobIsShownAsItWasAnswered(t *testing.T) {
 	require.JSONEq(t, strings.ReplaceAll(rec.Body.String(), "1e400", "1"), strings.ReplaceAll(got.Body.String(), "1e400", "1"))
 	shown := contract.Decode[jobs.Detailed](t, got, http.StatusOK)
 	require.Equal(t, "k'; DROP TABLE jobs; --", shown.OrderingKey)
+	require.Equal(t, "skip", shown.OnFailure)
 	require.Equal(t, "acme", shown.Tenant)
 	require.Equal(t, "2s", shown.Timeout)
 }
@@ -126,6 +127,8 @@ func TestBadJobsAreRefusedWithEveryMistakeAndNothingIsStored(t *testing.T) {
 		`{"kind":"test","delay":"900000h"}`:                                                   {"/delay"},
 		`{"kind":"test","idempotency_key":""}`:                                                {"/idempotency_key"},
 		`{"kind":"test","ordering_key":"a\u0000b"}`:                                           {"/ordering_key"},
+		`{"kind":"test","on_failure":"skip"}`:                                                 {"/on_failure"},
+		`{"kind":"test","ordering_key":"a","on_failure":"wait"}`:                              {"/on_failure"},
 		`[{"kind":"test"},{"kind":7}]`:                                                        {"/1/kind"},
 		`[{"kind":7},{"kind":"test","priority":9}]`:                                           {"/0/kind", "/1/priority"},
 	} {

@@ -36,6 +36,9 @@ type Kind struct {
 	// its worker, with the error of its last attempt; may be nil. An error undoes all
 	// outcomes of that transaction, which are then stored again.
 	Failed func(ctx context.Context, tx pg.Querier, job Job, last string) error
+	// External says that jobs of the kind are handed out to workers of other programs.
+	// They stand in queues of their own (queue.ExternalQueue), which no Runner serves.
+	External bool
 	// Queue, Timeout, MaxAttempts and Retry hold for jobs that do not say otherwise;
 	// an empty Queue is the default one.
 	Queue       string
@@ -58,6 +61,8 @@ type Job struct {
 	RuleID      uuid.NullUUID
 	EndpointID  uuid.NullUUID
 	CreatedAt   time.Time
+
+	together func(most int, run RunTogether) (Result, error)
 }
 
 // Event is what a job may use of its event.
@@ -104,6 +109,13 @@ type Exchange struct {
 	Truncated      bool              `json:"truncated,omitempty" doc:"The response body was longer than what is kept, or did not come to its end"`
 	ErrorClass     string            `json:"error_class,omitempty" enum:"blocked,dns,refused,unreachable,tls,reset,timeout,protocol,other" doc:"Why no response came"`
 	Timings        Timings           `json:"timings" doc:"Where the time went"`
+	Batch          *ExchangeBatch    `json:"batch,omitempty" doc:"Set when the request had several webhooks; the bodies are kept with the first"`
+}
+
+// ExchangeBatch is a request that had several webhooks.
+type ExchangeBatch struct {
+	ID   string `json:"id" doc:"Its webhook-id"`
+	Size int    `json:"size" doc:"How many webhooks it had"`
 }
 
 // Timings split the time of an exchange, in milliseconds. What did not happen takes
@@ -132,7 +144,8 @@ func RetryAfter(d time.Duration, err error) error { return &verdict{err: err, af
 func Snooze(d time.Duration, err error) error { return &verdict{err: err, after: d, snooze: true} }
 
 // Throttled is RetryAfter of an attempt that was turned away without having been tried.
-// It is on record but does not count, MaxSpared times in the life of a job.
+// It is on record but does not count, MaxSpared times in the life of a job, which begins
+// anew when the job is taken up again.
 func Throttled(d time.Duration, err error) error {
 	return &verdict{err: err, after: d, throttled: true}
 }

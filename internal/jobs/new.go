@@ -21,6 +21,7 @@ type NewJob struct {
 	RunAt          string       `json:"run_at,omitempty" format:"date-time" doc:"Not before this time, at most ten years ahead; a time in the past runs now"`
 	IdempotencyKey *string      `json:"idempotency_key,omitempty" doc:"Makes the request safe to send again; as the Idempotency-Key header"`
 	OrderingKey    string       `json:"ordering_key,omitempty" doc:"Jobs of one tenant with this key run one after the other: the next when the one before has ended, however it did" maxLength:"255"`
+	OnFailure      string       `json:"on_failure,omitempty" enum:"block,skip" doc:"What becomes of the jobs behind it in its ordering_key while it is tried again: block has them wait for its end (default), with skip they come when its first attempt has failed, and it is tried again beside them"`
 	LimitKey       string       `json:"limit_key,omitempty" doc:"Gives the job a lane, and with PUT /limits a limit, that it shares with jobs of this key" maxLength:"255"`
 	Unique         *Unique      `json:"unique,omitempty" doc:"Keeps the job from standing beside another of the same key"`
 	Tenant         string       `json:"tenant,omitempty" doc:"Whose the job is; default: the caller's"`
@@ -30,7 +31,8 @@ type NewJob struct {
 func (n NewJob) Validate() []fault.Detail {
 	mistakes := n.Options.Validate()
 	mistakes = append(mistakes, httpapi.CheckName("/tenant", n.Tenant)...)
-	mistakes = append(mistakes, httpapi.CheckText("/ordering_key", n.OrderingKey, 255)...)
+	mistakes = append(mistakes, httpapi.CheckText("/ordering_key", n.OrderingKey, MaxOrderingKey)...)
+	mistakes = append(mistakes, CheckOnFailure(n.OnFailure, n.OrderingKey)...)
 	mistakes = append(mistakes, httpapi.CheckText("/limit_key", n.LimitKey, 255)...)
 	mistakes = append(mistakes, n.Unique.check()...)
 	runAt, wrong := httpapi.ParseTime("/run_at", n.RunAt)
@@ -47,6 +49,23 @@ func (n NewJob) Validate() []fault.Detail {
 		}
 	}
 	return mistakes
+}
+
+// MaxOrderingKey is the longest ordering key, in characters.
+const MaxOrderingKey = 255
+
+// What on_failure may be; nothing is OnFailureBlock.
+const (
+	OnFailureBlock = "block"
+	OnFailureSkip  = "skip"
+)
+
+// CheckOnFailure gives the mistake of an on_failure that means nothing.
+func CheckOnFailure(onFailure, orderingKey string) []fault.Detail {
+	if onFailure == "" || orderingKey != "" {
+		return nil
+	}
+	return []fault.Detail{{Pointer: "/on_failure", Detail: "goes with an ordering_key; send one, or leave it out"}}
 }
 
 // CheckKind gives the mistakes of a kind's name and its payload.
@@ -70,7 +89,7 @@ func (r *Registry) Build(n NewJob, tenant string) queue.NewJob {
 	runAt, _ := httpapi.ParseTime("", n.RunAt)
 	job := queue.NewJob{
 		ID: uuid.Must(uuid.NewV7()), Tenant: tenant, Kind: n.Kind, RunAt: runAt,
-		Payload: n.Payload, OrderingKey: n.OrderingKey, LimitKey: n.LimitKey,
+		Payload: n.Payload, OrderingKey: n.OrderingKey, Skips: n.OnFailure == OnFailureSkip, LimitKey: n.LimitKey,
 	}
 	r.Fill(&job, n.Options)
 	if r.kinds[n.Kind].Endpoint != nil {

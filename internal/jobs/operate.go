@@ -18,11 +18,15 @@ func (a *API) operateRoutes(api *httpapi.API) {
 		OperationID: "cancel-job", Method: http.MethodPost, Path: "/jobs/{id}/cancel", Tags: []string{"jobs"},
 		Summary: "Cancel a job",
 		Description: "One that waits is canceled at once. Of one that runs the worker is asked, which ends the attempt within two seconds: " +
-			"the answer is the job while it still runs. One that has ended is 409.",
+			"the answer is the job while it still runs. One that has ended is 409. POST /jobs/cancel does it for all jobs of a filter.",
 	}, a.cancel)
 	httpapi.Register(api, httpapi.Operation{
 		OperationID: "retry-job", Method: http.MethodPost, Path: "/jobs/{id}/retry", Tags: []string{"jobs"},
-		Summary: "Take up a job again that has ended", Description: "With all its attempts before it. One that has not ended is 409, and so is one that could not be made of its event: mend its rule and send the event again.",
+		Summary: "Take up a job again that has ended, however it did",
+		Description: "Its attempts count from 1, so that its whole retry policy is before it; those that were made stay on record. It keeps its id, which is " +
+			"a webhook's webhook-id, so one that succeeded is sent again as the same. 409 is the answer for one that has not ended, which goes on by itself; " +
+			"for one whose event was erased; and for one that could not be made of its event: mend its rule and send the event again. " +
+			"POST /jobs/retry does it for all jobs of a filter.",
 	}, a.retry)
 	httpapi.RegisterBody(api, httpapi.Operation{
 		OperationID: "update-job", Method: http.MethodPatch, Path: "/jobs/{id}", Tags: []string{"jobs"},

@@ -73,6 +73,9 @@ func checkDuration(pointer, text string, least, most time.Duration) []fault.Deta
 // apply fills a job from valid options and the defaults of its kind.
 func (o Options) apply(kind Kind, job *queue.NewJob) {
 	job.Queue = firstOf(o.Queue, kind.Queue, queue.DefaultQueue)
+	if kind.External {
+		job.Queue = queue.ExternalQueue(o.Queue)
+	}
 	job.Priority, job.MaxAttempts, job.Timeout = queue.DefaultPriority, kind.MaxAttempts, kind.Timeout
 	if o.Priority != nil {
 		job.Priority = *o.Priority

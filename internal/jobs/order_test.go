@@ -2,6 +2,7 @@ package jobs_test
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"sync"
 	"testing"
@@ -101,4 +102,44 @@ func TestLostAnswersLeaveNoKeyStuck(t *testing.T) {
 		require.Len(t, job.Attempts, 1, strconv.Itoa(i))
 	}
 	require.Equal(t, ids, d.read(), "each once, in their order")
+}
+
+// TestSlotsGoOnPastJobsThatSkip has every third job of a key fail once: it is tried again
+// beside the others, which come in their order, and each attempt is made once.
+func TestSlotsGoOnPastJobsThatSkip(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	require.NoError(t, queue.EnsureAhead(t.Context(), db))
+	ids := make([]uuid.UUID, 90)
+	at := map[uuid.UUID]int{}
+	for i := range ids {
+		ids[i] = (&bundle{db: db}).add(t, func(j *queue.NewJob) {
+			j.OrderingKey, j.Skips, j.Retry = "k", true, `{"strategy":"ladder","ladder":["1ms"]}`
+		})
+		at[ids[i]] = i
+	}
+	var d diary
+	b := startOn(t, db, func(ctx context.Context, j jobs.Job) (jobs.Result, error) {
+		if _, err := d.run(ctx, j); err != nil {
+			return jobs.Result{}, err
+		}
+		if at[j.ID]%3 == 0 && j.Attempt == 1 {
+			return jobs.Result{}, errors.New("not yet")
+		}
+		return jobs.Result{}, nil
+	})
+	for i, id := range ids {
+		job := b.await(t, id, queue.Succeeded)
+		require.Len(t, job.Attempts, map[bool]int{true: 2, false: 1}[i%3 == 0], strconv.Itoa(i))
+	}
+	var firsts []uuid.UUID
+	ran := map[uuid.UUID]int{}
+	for _, id := range d.read() {
+		if ran[id]++; ran[id] == 1 {
+			firsts = append(firsts, id)
+		}
+	}
+	require.Equal(t, ids, firsts, "first attempts are in order")
+	require.Len(t, d.read(), 120, "each attempt once")
+	require.Zero(t, rowsIn(t, db, "ordering_keys"))
 }

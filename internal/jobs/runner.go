@@ -40,6 +40,7 @@ type Runner struct {
 	settler   *pg.Group[settlement, settled]
 	taker     *pg.Group[settlement, settled] // of settlements that take the next job
 	promoter  *queue.Promoter
+	groups    groups
 	queues    []*queueLoop
 	controls  chan struct{} // a token when a control was changed
 
@@ -75,7 +76,7 @@ func NewRunner(cfg RunnerConfig, db, heartbeat *pg.DB, kinds *Registry, log *slo
 	}
 	r := &Runner{
 		cfg: cfg, db: db, heartbeat: heartbeat, kinds: kinds, log: log,
-		worker: uuid.Must(uuid.NewV7()), flights: map[queue.Held]*flight{},
+		worker: uuid.Must(uuid.NewV7()), flights: map[queue.Held]*flight{}, groups: groups{open: map[string]*group{}, room: maxGathered},
 		promoter: queue.NewPromoter(db, log), controls: make(chan struct{}, 1), abandon: make(chan struct{}),
 	}
 	slots := 0
@@ -83,7 +84,7 @@ func NewRunner(cfg RunnerConfig, db, heartbeat *pg.DB, kinds *Registry, log *slo
 		slots += n
 		r.queues = append(r.queues, newQueueLoop(r, name, n))
 	}
-	r.settler = pg.NewGroup(pg.GroupConfig[settlement]{MaxSize: 1000, MaxWaiting: slots + 1}, r.commitSettlements)
+	r.settler = pg.NewGroup(pg.GroupConfig[settlement]{MaxSize: 1000, MaxWaiting: slots + maxGathered + 1}, r.commitSettlements)
 	r.taker = pg.NewGroup(pg.GroupConfig[settlement]{MaxSize: 1000, MaxWaiting: slots + 1}, r.commitSettlements)
 	return r
 }
@@ -140,7 +141,7 @@ const handBackTime = 3 * time.Second
 
 func (r *Runner) drain(ctx context.Context, attempts *sync.WaitGroup) {
 	done := make(chan struct{})
-	go func() { attempts.Wait(); close(done) }()
+	go func() { attempts.Wait(); r.groups.running.Wait(); close(done) }()
 	if n := r.InFlight(); n > 0 {
 		r.log.InfoContext(ctx, "waiting for running jobs", "jobs", n, "grace", r.cfg.Grace.String())
 	}

@@ -92,6 +92,9 @@ func TestEnqueueFromSQLWritesWhatTheBinaryWrites(t *testing.T) {
 		`'http', run_at => '2020-01-01T00:00:00Z'`:                                   job(func(j *queue.NewJob) { j.RunAt = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC) }),
 		`'http', limit_key => 'crm'`:                                                 job(func(j *queue.NewJob) { j.LimitKey = "crm" }),
 		`'http', ordering_key => 'of SQL'`:                                           job(func(j *queue.NewJob) { j.OrderingKey = "of the binary" }),
+		`'http', ordering_key => 'of SQL', on_failure => 'skip'`: job(func(j *queue.NewJob) {
+			j.OrderingKey, j.Skips = "of the binary", true
+		}),
 		`'http', ordering_key => 'of SQL', run_at => '` + due.Format(time.RFC3339Nano) + `'`: job(func(j *queue.NewJob) {
 			j.OrderingKey, j.RunAt = "of the binary", due
 		}),
@@ -242,6 +245,8 @@ func TestEnqueueFromSQLRefusesWhatTheAPIRefuses(t *testing.T) {
 		`'http', run_at => 'infinity'`:                                        "run_at must be a time from the year 1 to 9999",
 		`'http', run_at => '-infinity'`:                                       "run_at must be a time",
 		`'http', run_at => '0044-03-15 BC'`:                                   "run_at must be a time",
+		`'http', on_failure => 'skip'`:                                        "on_failure goes with an ordering_key",
+		`'http', ordering_key => 'k', on_failure => 'wait'`:                   "on_failure must be block or skip",
 		`'http', ordering_key => repeat('k', 256)`:                            "ordering_key must have at most 255 characters",
 		`'http', ordering_key => E'a\tb'`:                                     "ordering_key must not hold control characters",
 		`'http', limit_key => repeat('k', 256)`:                               "limit_key must have at most 255 characters",

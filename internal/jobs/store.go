@@ -29,6 +29,7 @@ type Record struct {
 	RunAt         time.Time   `db:"run_at" json:"run_at" doc:"When the job was first due"`
 	Timeout       string      `db:"-" json:"timeout" doc:"How long one attempt may take"`
 	OrderingKey   string      `db:"ordering_key" json:"ordering_key,omitempty"`
+	OnFailure     string      `db:"on_failure" json:"on_failure,omitempty" enum:"block,skip" doc:"Of a job with an ordering_key: whether those behind it wait while it is tried again"`
 	LimitKey      string      `db:"-" json:"limit_key,omitempty"`
 	EventID       *uuid.UUID  `db:"event_id" json:"event_id,omitempty" doc:"The event that made the job"`
 	RuleID        *uuid.UUID  `db:"rule_id" json:"rule_id,omitempty" doc:"The rule that made the job"`
@@ -51,7 +52,14 @@ type Detailed struct {
 	Payload  httpapi.JSON `json:"payload,omitempty" doc:"What the kind works on; absent when that is the event's data"`
 	Retry    httpapi.JSON `json:"retry,omitempty" doc:"The job's own retry policy; absent when it is the kind's"`
 	Result   httpapi.JSON `json:"result,omitempty" doc:"What the job came to, of kinds that say so; there once it succeeded"`
+	Progress *Progress    `json:"progress,omitempty" doc:"What the external worker that has the job last said of it"`
 	Attempts []Attempt    `json:"attempts" nullable:"false" doc:"Every attempt, oldest first"`
+}
+
+// Progress is how far an external worker is with a job.
+type Progress struct {
+	Progress httpapi.JSON `db:"progress" json:"progress"`
+	At       time.Time    `db:"at" json:"at"`
 }
 
 // Attempt is one try at a job.
@@ -62,6 +70,7 @@ type Attempt struct {
 	Outcome    string       `db:"outcome" json:"outcome,omitempty" enum:"succeeded,error,permanent,timeout,panic,crashed,canceled,throttled" doc:"Absent while it lasts"`
 	Error      string       `db:"error" json:"error,omitempty"`
 	Worker     *uuid.UUID   `db:"worker" json:"worker,omitempty" doc:"The worker process that made it"`
+	WorkerName string       `db:"worker_name" json:"worker_name,omitempty" doc:"What the external worker called itself when it claimed the job"`
 	StartedAt  time.Time    `db:"started_at" json:"started_at"`
 	FinishedAt *time.Time   `db:"finished_at" json:"finished_at,omitempty"`
 	DurationMS *int64       `db:"duration_ms" json:"duration_ms,omitempty" doc:"As the worker measured it"`
@@ -75,7 +84,7 @@ type Attempt struct {
 // ordering key is pending, or scheduled before its time.
 const columns = `
 SELECT j.id, j.tenant, j.kind, j.queue, j.lane, coalesce(x.priority, r.priority, s.priority, o.priority, j.priority) AS priority,
-       j.max_attempts, j.run_at, j.timeout_ms, j.ordering_key,
+       j.max_attempts, j.run_at, j.timeout_ms, j.ordering_key, CASE WHEN j.ordering_key = '' THEN '' WHEN j.skips THEN 'skip' ELSE 'block' END AS on_failure,
        j.event_id, j.rule_id, j.endpoint_id, j.schedule_id, j.replay_id, j.created_at,
        CASE WHEN x.job_id IS NOT NULL THEN 'running'
             WHEN r.job_id IS NOT NULL THEN 'pending'
@@ -238,7 +247,7 @@ func Get(ctx context.Context, q pg.Querier, id uuid.UUID) (Detailed, error) {
 	// The running attempt stands last; it has no row in attempts yet. A job that was
 	// canceled while it waited has a row there that was no attempt.
 	err = q.SelectContext(ctx, &d.Attempts, `
-		SELECT lease, attempt, state, outcome, error, worker, started_at, finished_at, duration_ms, exchange, result
+		SELECT lease, attempt, state, outcome, error, worker, coalesce(w.name, '') AS worker_name, started_at, finished_at, duration_ms, exchange, result
 		FROM (
 		    SELECT lease, attempt, state, outcome, error, worker, started_at, finished_at, duration_ms, exchange, result
 		    FROM signalstack.attempts WHERE job_id = $1 AND worker IS NOT NULL
@@ -246,6 +255,7 @@ func Get(ctx context.Context, q pg.Querier, id uuid.UUID) (Detailed, error) {
 		    SELECT lease, attempt, 'running', '', '', worker, started_at, NULL, NULL, NULL, NULL
 		    FROM signalstack.running WHERE job_id = $1
 		) AS t
+		LEFT JOIN signalstack.lease_workers AS w ON w.id = t.worker
 		ORDER BY lease`, id)
 	if err != nil {
 		return Detailed{}, fmt.Errorf("get attempts of job: %w", err)
@@ -256,5 +266,24 @@ func Get(ctx context.Context, q pg.Querier, id uuid.UUID) (Detailed, error) {
 	if n := len(d.Attempts); d.State == queue.Succeeded && n > 0 {
 		d.Result = d.Attempts[n-1].Result
 	}
-	return d, nil
+	if d.State == queue.Running && queue.IsExternalQueue(d.Queue) {
+		d.Progress, err = progressOf(ctx, q, id)
+	}
+	return d, err
+}
+
+// progressOf gives what was said of the running attempt; nil when nothing was.
+func progressOf(ctx context.Context, q pg.Querier, id uuid.UUID) (*Progress, error) {
+	var p Progress
+	err := q.GetContext(ctx, &p, `
+		SELECT p.progress, p.at FROM signalstack.lease_progress AS p
+		JOIN signalstack.running AS r ON r.job_id = p.job_id AND r.lease = p.lease
+		WHERE p.job_id = $1`, id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get progress of job: %w", err)
+	}
+	return &p, nil
 }

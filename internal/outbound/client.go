@@ -86,6 +86,8 @@ type Request struct {
 	TLS    TLS
 	// Read is how many bytes of the response's body are given back.
 	Read int
+	// KeepBody puts the body on record although all goes well.
+	KeepBody bool
 }
 
 // Response is what came back.
@@ -136,7 +138,7 @@ func (c *Client) Do(ctx context.Context, r Request) (Response, *jobs.Exchange, e
 	body, err := readBody(resp.Body, max(r.Read, maxKept))
 	exchange.Body, exchange.Truncated = keep(body, err)
 	exchange.Body = hideInBody(exchange.Body, resp.Header)
-	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+	if r.KeepBody || resp.StatusCode < 200 || resp.StatusCode > 299 {
 		exchange.RequestBody = hideInBody(beginning(r.Body), r.Header)
 	}
 	response := Response{Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header.Get("Retry-After"), time.Now()), Header: resp.Header}

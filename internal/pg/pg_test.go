@@ -300,6 +300,19 @@ func TestMigrationsGoUpDownUp(t *testing.T) {
 	require.NoError(t, pg.CheckSchema(t.Context(), db))
 	p, err := pg.Migrator(t.Context(), db, log)
 	require.NoError(t, err)
+	_, err = db.ExecContext(t.Context(), `GRANT EXECUTE ON FUNCTION signalstack.enqueue TO pg_monitor`)
+	require.NoError(t, err)
+	mayCall := func() (may bool) {
+		require.NoError(t, db.GetContext(t.Context(), &may, `
+			SELECT bool_and(has_function_privilege('pg_monitor', oid, 'EXECUTE') AND NOT has_function_privilege('pg_signal_backend', oid, 'EXECUTE'))
+			FROM pg_proc WHERE pronamespace = 'signalstack'::regnamespace AND proname LIKE 'enqueue%'`))
+		return may
+	}
+	_, err = p.DownTo(t.Context(), 15)
+	require.NoError(t, err)
+	require.True(t, mayCall(), "a function that is replaced is called by those who might before")
+	require.NoError(t, pg.MigrateUp(t.Context(), db, log))
+	require.True(t, mayCall())
 	_, err = p.DownTo(t.Context(), 0)
 	require.NoError(t, err)
 	var left []string

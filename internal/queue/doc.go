@@ -56,6 +56,19 @@
 // any other job. The rest wait in ordered, and the end of the one in turn, however it
 // came, moves the next. Jobs without a key know nothing of this.
 //
+// A job that skips passes its turn on earlier, at the end of its first attempt, whatever
+// came of it. Where that failed, it is tried again outside of the line: it does not come
+// back into it, and its end moves nobody. So whether such a job has its turn is told by
+// the number of its attempts, which all that moves it keeps: none yet, or the first one
+// running. A claim that is handed back, a snooze and an attempt that the receiver turned
+// away for a time (throttled) take their number back, and the turn stays; a crash is an
+// attempt. Jobs that skip and others may stand in one line.
+//
+// An operator who cancels the job in turn moves the next one, and who cancels one that
+// waits, or one that has skipped, moves none. Changes of priority or time leave the turn
+// where it is. A job that is taken up again after its end is the last of its line, with
+// no attempts made.
+//
 // A busy key has a row in ordering_keys. Adding to the key locks that row until the
 // commit, so jobs wait in the order of their commits. Who ends the job in turn is alone
 // in that, and needs no lock to move the next one: it sees the front of the line. Only
@@ -66,6 +79,13 @@
 // a place in ready as well, but passes the rest of the lane. It does so for 20 jobs or a
 // second at most, with jobs of one priority that no limit counts, and not while it knows
 // of another lane with jobs.
+//
+// # Company
+//
+// A job may say that until its time it waits for company (Gathers): it is scheduled as
+// any other, and a worker that has a job of its lane may claim it along (Gather), in one
+// statement, to do both at once. That costs no slot and passes limits, which have
+// counted the job that takes the others.
 //
 // # Positions
 //

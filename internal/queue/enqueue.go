@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/lib/pq"
 
 	"github.com/signalstack/signalstack/internal/pg"
 )
@@ -38,6 +39,7 @@ type NewJob struct {
 	EndpointID  uuid.NullUUID
 	LimitKey    string // gives the job a lane, and with it limits, of its own
 	OrderingKey string // jobs of one key run one after the other
+	Skips       bool   // the next of its key comes when an attempt of it fails, and not at its end only
 	MaxAttempts int
 	Timeout     time.Duration
 	Retry       string        // JSON policy; "" is the kind's own
@@ -45,6 +47,9 @@ type NewJob struct {
 	// Once names what makes the job; of the jobs with the same one only the first is
 	// to be made. Whoever enqueues the job sees to that.
 	Once string
+	// Gathers says that until its time the job waits for company: a job of its lane
+	// that runs may take it along before.
+	Gathers bool
 	// Unmade says why the job could not be made as its rule has it, or is "". The job
 	// is written as failed, without an attempt.
 	Unmade string
@@ -94,11 +99,7 @@ func Enqueue(ctx context.Context, q pg.Querier, jobs []NewJob, also ...pg.Write)
 		return err
 	}
 	if len(jobs) > 0 {
-		statement := enqueueSQL
-		if slices.ContainsFunc(jobs, func(j NewJob) bool { return j.OrderingKey != "" }) {
-			statement = enqueueInOrderSQL
-		}
-		also = append(also[:len(also):len(also)], pg.Write{SQL: statement, Args: enqueueArgs(jobs)})
+		also = append(also[:len(also):len(also)], enqueueing(jobs))
 	}
 	if len(also) == 0 {
 		return nil
@@ -108,6 +109,28 @@ func Enqueue(ctx context.Context, q pg.Querier, jobs []NewJob, also ...pg.Write)
 		return fmt.Errorf("enqueue %d jobs: %w", len(jobs), err)
 	}
 	return nil
+}
+
+// enqueueing is the shortest statement that the jobs can be written by.
+func enqueueing(jobs []NewJob) pg.Write {
+	inOrder := slices.ContainsFunc(jobs, func(j NewJob) bool { return j.OrderingKey != "" })
+	gathers := slices.ContainsFunc(jobs, func(j NewJob) bool { return j.Gathers })
+	w := pg.Write{SQL: enqueueSQL[forms{inOrder, gathers}], Args: enqueueArgs(jobs)}
+	if inOrder {
+		w.Args = append(w.Args, flags(jobs, func(j *NewJob) bool { return j.Skips }))
+	}
+	if gathers {
+		w.Args = append(w.Args, flags(jobs, func(j *NewJob) bool { return j.Gathers }))
+	}
+	return w
+}
+
+func flags(jobs []NewJob, of func(*NewJob) bool) pq.BoolArray {
+	all := make(pq.BoolArray, len(jobs))
+	for i := range jobs {
+		all[i] = of(&jobs[i])
+	}
+	return all
 }
 
 // withoutUnmade writes the jobs that could not be made, and gives the others.
@@ -129,25 +152,26 @@ func withoutUnmade(ctx context.Context, q pg.Querier, jobs []NewJob) ([]NewJob, 
 
 // enqueueText writes all rows of each job from the same arrays. ready_at is now():
 // the claim's remembered position relies on its never being before the start of
-// the transaction. The places of %s are for ordering keys.
+// the transaction. The first places of %s are for ordering keys, the next for jobs
+// that wait for company.
 const enqueueText = `
 WITH given AS MATERIALIZED (
     SELECT id, tenant, kind, queue, lane, priority::smallint,
            coalesce(run_at, now() + delay_us * interval '1 microsecond') AS run_at,
-           payload, event_id, event_type, rule_id, endpoint_id, ordering_key, max_attempts::int, timeout_ms::int, retry, replay_id, n
+           payload, event_id, event_type, rule_id, endpoint_id, ordering_key, max_attempts::int, timeout_ms::int, retry, replay_id, n%[4]s%[5]s
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::timestamptz[], $8::bigint[], $9::bytea[],
-                $10::uuid[], $11::text[], $12::uuid[], $13::uuid[], $14::text[], $15::bigint[], $16::bigint[], $17::text[], $18::uuid[])
+                $10::uuid[], $11::text[], $12::uuid[], $13::uuid[], $14::text[], $15::bigint[], $16::bigint[], $17::text[], $18::uuid[]%[3]s)
          WITH ORDINALITY AS g (id, tenant, kind, queue, lane, priority, run_at, delay_us, payload,
-                               event_id, event_type, rule_id, endpoint_id, ordering_key, max_attempts, timeout_ms, retry, replay_id, n)
+                               event_id, event_type, rule_id, endpoint_id, ordering_key, max_attempts, timeout_ms, retry, replay_id%[5]s%[4]s, n)
 ), written AS (
     INSERT INTO signalstack.jobs (id, tenant, kind, queue, lane, priority, run_at, payload, event_id, event_type, rule_id,
-                                  endpoint_id, ordering_key, max_attempts, timeout_ms, retry, replay_id, created_at)
+                                  endpoint_id, ordering_key%[5]s, max_attempts, timeout_ms, retry, replay_id, created_at)
     SELECT id, tenant, kind, queue, lane, priority, run_at, payload, event_id, event_type, rule_id,
-           endpoint_id, ordering_key, max_attempts, timeout_ms, retry, replay_id, now()
+           endpoint_id, ordering_key%[5]s, max_attempts, timeout_ms, retry, replay_id, now()
     FROM given
 ), %[1]slater AS (
-    INSERT INTO signalstack.scheduled (job_id, queue, lane, priority, run_at, attempt, lease)
-    SELECT id, queue, lane, priority, run_at, 0, 0 FROM given WHERE run_at > now()%[2]s
+    INSERT INTO signalstack.scheduled (job_id, queue, lane, priority, run_at, attempt, lease%[4]s)
+    SELECT id, queue, lane, priority, run_at, 0, 0%[4]s FROM given WHERE run_at > now()%[2]s
     RETURNING run_at
 ), due AS (
     INSERT INTO signalstack.ready (job_id, queue, lane, priority, ready_at, attempt, lease)
@@ -156,23 +180,32 @@ WITH given AS MATERIALIZED (
 )
 ` + tellDueAndLater
 
-// enqueueSQL is for batches in which no job has an ordering key. Of the others the
-// first of each key that was idle has its turn, and the rest wait. Who has a turn is
-// known when all keys are locked, and only then do those that wait get their numbers
-// (seq), so that these grow in the order of the commits.
-var (
-	enqueueSQL        = fmt.Sprintf(enqueueText, "", "")
-	enqueueInOrderSQL = fmt.Sprintf(enqueueText, `idle AS (
+// inOrderText lets the first of each ordering key that was idle have its turn, and the
+// rest wait. Who has a turn is known when all keys are locked, and only then do those
+// that wait get their numbers (seq), so that these grow in the order of the commits.
+const (
+	inOrderText = `idle AS (
     INSERT INTO signalstack.ordering_keys AS k (tenant, ordering_key)
-    SELECT DISTINCT tenant COLLATE "C", ordering_key COLLATE "C" FROM given WHERE ordering_key <> '' ORDER BY 1, 2`+lockKey+`
+    SELECT DISTINCT tenant COLLATE "C", ordering_key COLLATE "C" FROM given WHERE ordering_key <> '' ORDER BY 1, 2` + lockKey + `
 ), turns AS MATERIALIZED (
     SELECT min(n) AS n FROM idle JOIN given USING (tenant, ordering_key) GROUP BY tenant, ordering_key
 ), in_order AS (
     INSERT INTO signalstack.ordered (job_id, tenant, ordering_key, queue, lane, priority, run_at, lease)
     SELECT id, tenant, ordering_key, queue, lane, priority, run_at, 0 FROM given
     WHERE ordering_key <> '' AND n NOT IN (SELECT n FROM turns) ORDER BY n
-), `, ` AND (ordering_key = '' OR n IN (SELECT n FROM turns))`)
+), `
+	inOrderTurn = ` AND (ordering_key = '' OR n IN (SELECT n FROM turns))`
 )
+
+// forms are what the jobs of a batch need beyond the plain statement.
+type forms struct{ inOrder, gathers bool }
+
+var enqueueSQL = map[forms]string{
+	{}:                             fmt.Sprintf(enqueueText, "", "", "", "", ""),
+	{inOrder: true}:                fmt.Sprintf(enqueueText, inOrderText, inOrderTurn, ", $19::boolean[]", "", ", skips"),
+	{gathers: true}:                fmt.Sprintf(enqueueText, "", "", ", $19::boolean[]", ", gathers", ""),
+	{inOrder: true, gathers: true}: fmt.Sprintf(enqueueText, inOrderText, inOrderTurn, ", $19::boolean[], $20::boolean[]", ", gathers", ", skips"),
+}
 
 // tellDueAndLater ends a statement that has made jobs ready (due) or scheduled
 // (later). A job for the next moments is told too: the promoter sleeps that long.

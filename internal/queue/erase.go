@@ -86,7 +86,7 @@ type jobOfEvent struct {
 func lockJobsOf(ctx context.Context, tx *sqlx.Tx, events []uuid.UUID) ([]jobOfEvent, error) {
 	var jobs []jobOfEvent
 	err := tx.SelectContext(ctx, &jobs, `
-		SELECT event_id, id, tenant, kind, queue, lane, priority, event_type, endpoint_id, ordering_key
+		SELECT event_id, id, tenant, kind, queue, lane, priority, event_type, endpoint_id, ordering_key, skips
 		FROM signalstack.jobs WHERE event_id = ANY ($1::uuid[])
 		ORDER BY id FOR UPDATE`, arrayOf(events))
 	if err != nil {

@@ -28,13 +28,12 @@ var invariants = []struct{ name, broken string }{
 	{"a job that is canceled while it waits keeps the number of its attempts", `
 		SELECT format('%s was canceled at attempt %s of %s', job_id, attempt, due) FROM made WHERE worker IS NULL AND attempt <> due`},
 	{"an unfinished job knows how many attempts it has made", `
-		SELECT format('%s says %s attempts and has %s', id, p.attempt, coalesce(m.due, 0))
+		SELECT format('%s says %s attempts and has %s', id, p.attempt, coalesce(m.counted, 0))
 		FROM standing JOIN (
-		    SELECT job_id, attempt FROM signalstack.ready UNION ALL SELECT job_id, attempt FROM signalstack.scheduled
-		    UNION ALL SELECT job_id, attempt - 1 FROM signalstack.running
+		    SELECT job_id, attempt FROM places WHERE place <> 'order'
 		) AS p ON p.job_id = id
-		LEFT JOIN LATERAL (SELECT due FROM made WHERE made.job_id = id AND NOT past AND state = 'retrying' ORDER BY lease DESC LIMIT 1) AS m ON true
-		WHERE p.attempt <> coalesce(m.due, 0)`},
+		LEFT JOIN LATERAL (SELECT counted FROM made WHERE made.job_id = id AND NOT past AND state = 'retrying' ORDER BY lease DESC LIMIT 1) AS m ON true
+		WHERE p.attempt <> coalesce(m.counted, 0)`},
 	{"leases grow with time", `
 		SELECT format('lease %s of %s ended before the one before it', lease, job_id)
 		FROM (SELECT *, lag(finished_at) OVER (PARTITION BY job_id ORDER BY lease) AS before FROM signalstack.attempts) AS a
@@ -45,11 +44,11 @@ var invariants = []struct{ name, broken string }{
 		WHERE p.lease < a.lease OR p.place = 'running' AND p.lease = a.lease`},
 	{"only running jobs are to be canceled", `
 		SELECT format('%s', job_id) FROM signalstack.cancels AS c WHERE NOT EXISTS (SELECT FROM signalstack.running WHERE job_id = c.job_id)`},
-	{"one job of each busy ordering key has its turn, and none of a key that is not", `
+	{"one job of each busy ordering key has its turn, and none of a key that is not, but for jobs that skip and failed", `
 		SELECT format('%s jobs of key %s/%s have their turn, %s wait, busy: %s', coalesce(turns, 0), tenant, ordering_key, coalesce(waits, 0), of IS NOT NULL)
 		FROM (
 		    SELECT j.tenant, j.ordering_key, count(*) FILTER (WHERE place <> 'order') AS turns, count(*) FILTER (WHERE place = 'order') AS waits
-		    FROM places JOIN signalstack.jobs AS j ON j.id = job_id WHERE j.ordering_key <> '' GROUP BY j.tenant, j.ordering_key
+		    FROM places JOIN signalstack.jobs AS j ON j.id = job_id WHERE j.ordering_key <> '' AND NOT (j.skips AND attempt > 0) GROUP BY j.tenant, j.ordering_key
 		) AS k
 		FULL JOIN (SELECT tenant AS of, * FROM signalstack.ordering_keys) AS b USING (tenant, ordering_key)
 		WHERE turns IS DISTINCT FROM 1 OR of IS NULL`},
@@ -88,10 +87,10 @@ var invariants = []struct{ name, broken string }{
 // views are what the statements of the invariants read.
 const views = `
 WITH places AS (
-    SELECT job_id, 'ready' AS place, lease FROM signalstack.ready
-    UNION ALL SELECT job_id, 'scheduled', lease FROM signalstack.scheduled
-    UNION ALL SELECT job_id, 'running', lease FROM signalstack.running
-    UNION ALL SELECT job_id, 'order', lease FROM signalstack.ordered
+    SELECT job_id, 'ready' AS place, attempt, lease FROM signalstack.ready
+    UNION ALL SELECT job_id, 'scheduled', attempt, lease FROM signalstack.scheduled
+    UNION ALL SELECT job_id, 'running', attempt - 1, lease FROM signalstack.running
+    UNION ALL SELECT job_id, 'order', 0, lease FROM signalstack.ordered
 ), standing AS (
     SELECT j.id, p.n, p.places, (SELECT state FROM signalstack.attempts AS a WHERE a.job_id = j.id ORDER BY lease DESC LIMIT 1) AS newest
     FROM signalstack.jobs AS j,
@@ -100,8 +99,9 @@ WITH places AS (
     SELECT *, count(*) FILTER (WHERE state <> 'retrying') OVER (PARTITION BY job_id ORDER BY lease ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS life,
            EXISTS (SELECT FROM signalstack.attempts AS l WHERE l.job_id = a.job_id AND l.lease > a.lease AND l.state <> 'retrying') AS past
     FROM signalstack.attempts AS a
-), made AS (
-    SELECT *, count(worker) OVER (PARTITION BY job_id, life ORDER BY lease) AS due FROM numbered
+), made AS ( -- one that was turned away has a number that the next has again
+    SELECT *, counted + CASE WHEN worker IS NOT NULL AND outcome = 'throttled' THEN 1 ELSE 0 END AS due
+    FROM (SELECT *, count(worker) FILTER (WHERE outcome <> 'throttled') OVER (PARTITION BY job_id, life ORDER BY lease) AS counted FROM numbered) AS n
 ), facts AS (
     SELECT fact, tenant, queue, outcome, n FROM signalstack.analytics_deltas
     UNION ALL SELECT fact, tenant, queue, outcome, n FROM signalstack.analytics_rollups WHERE grain = 1

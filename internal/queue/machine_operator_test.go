@@ -2,8 +2,10 @@ package queue_test
 
 import (
 	"maps"
+	"slices"
 	"time"
 
+	"github.com/jmoiron/sqlx"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
@@ -22,8 +24,24 @@ func (m *machine) drawJob(t *rapid.T) *modelJob {
 	return m.jobs[m.ids[len(m.ids)-1-n]]
 }
 
-func (m *machine) cancel(t *rapid.T) {
-	j := m.drawJob(t)
+func (m *machine) cancel(t *rapid.T) { m.cancelJob(t, m.drawJob(t)) }
+
+// cancelSkipped cancels a job that waits outside of its line, of which there are few.
+func (m *machine) cancelSkipped(t *rapid.T) {
+	var skipped []*modelJob
+	for _, id := range m.ids {
+		if j := m.jobs[id]; j.passed && j.waits() {
+			skipped = append(skipped, j)
+		}
+	}
+	if len(skipped) == 0 {
+		t.Skip("none has skipped")
+	}
+	m.cancelJob(t, rapid.SampledFrom(skipped).Draw(t, "job"))
+}
+
+func (m *machine) cancelJob(t *rapid.T, j *modelJob) {
+	t.Helper()
 	state, err := queue.Cancel(t.Context(), m.db, j.ID)
 	switch {
 	case j.waits():
@@ -142,4 +160,41 @@ func (m *machine) control(t *rapid.T) {
 	maps.DeleteFunc(m.controls, func(_ string, c *modelControl) bool {
 		return !c.Paused && c.Weight == 1 && c.MaxRunning == nil && c.Rate == nil
 	})
+}
+
+// workOff ends a run: without limits, and with all times come, everything that is not
+// finished succeeds, and no key is left stuck or busy.
+func (m *machine) workOff(t *rapid.T) {
+	for lane := range m.controls {
+		require.NoError(t, queue.SetControl(t.Context(), m.db, queue.Control{Queue: "default", Lane: lane, Weight: 1}))
+	}
+	c := m.claimers[0]
+	jobs := slices.DeleteFunc(slices.Clone(m.claims), func(c queue.Claimed) bool { return !m.current(c) })
+	for looks := 0; looks < 3; {
+		batch := make([]queue.Settlement, len(jobs))
+		for i, j := range jobs {
+			batch[i] = queue.Settlement{
+				JobID: j.ID, Lease: j.Lease, Tenant: j.Tenant, OrderingKey: j.OrderingKey, Skips: j.Skips, State: queue.Succeeded, Outcome: queue.OutcomeSucceeded,
+			}
+		}
+		m.inTx(t, func(tx *sqlx.Tx) error {
+			states, err := settleAndCount(t.Context(), tx, batch)
+			require.Len(t, states, len(jobs))
+			return err
+		})
+		_, err := m.db.ExecContext(t.Context(), `UPDATE signalstack.scheduled SET run_at = now()`)
+		require.NoError(t, err)
+		require.NoError(t, m.promoter.Pass(t.Context()))
+		m.listen(t)
+		jobs, err = c.Claim(t.Context(), 100)
+		require.NoError(t, err)
+		if len(jobs) == 0 && !c.More() {
+			looks++
+		}
+	}
+	var left []string
+	require.NoError(t, m.db.SelectContext(t.Context(), &left, `
+		SELECT 'ready' FROM signalstack.ready UNION ALL SELECT 'scheduled' FROM signalstack.scheduled UNION ALL SELECT 'running' FROM signalstack.running
+		UNION ALL SELECT 'ordered' FROM signalstack.ordered UNION ALL SELECT 'ordering_keys' FROM signalstack.ordering_keys`))
+	require.Empty(t, left)
 }

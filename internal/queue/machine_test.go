@@ -43,10 +43,11 @@ func TestEngineDoesWhatItsModelDoes(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"": m.agree, "enqueue": m.enqueue, "claim": m.claim, "claim again": m.claim, "extend": m.extend,
 			"settle": m.settle, "settle again": m.settle, "expire": m.expire, "reap": m.reap, "crash": m.crash, "release orphans": m.releaseOrphans,
-			"cancel": m.cancel, "sweep": m.sweep, "take up": m.takeUp, "change": m.change, "promote": m.promote, "control": m.control,
+			"cancel": m.cancel, "cancel skipped": m.cancelSkipped, "sweep": m.sweep, "take up": m.takeUp, "change": m.change, "promote": m.promote, "control": m.control,
 		})
 		m.sweep(t)
 		m.agree(t)
+		m.workOff(t)
 		broken, err := brokenInvariants(t.Context(), db)
 		require.NoError(t, err)
 		require.Empty(t, broken)
@@ -138,6 +139,7 @@ func (m *machine) enqueue(t *rapid.T) {
 	for i := range batch {
 		batch[i] = newJob(func(j *queue.NewJob) {
 			j.OrderingKey = rapid.SampledFrom(orderingKeys).Draw(t, "ordering key")
+			j.Skips = j.OrderingKey != "" && rapid.Bool().Draw(t, "skips")
 			j.LimitKey = rapid.SampledFrom(limitKeys).Draw(t, "limit key")
 			j.Priority = rapid.IntRange(queue.HighestPriority, queue.LowestPriority).Draw(t, "priority")
 			j.MaxAttempts = rapid.IntRange(1, 4).Draw(t, "max attempts")
@@ -312,21 +314,27 @@ func (m *machine) extend(t *rapid.T) {
 // nothing.
 func (m *machine) settle(t *rapid.T) {
 	drawn := m.drawClaims(t, rapid.IntRange(0, 2).Draw(t, "old") == 0)
-	batch, want := make([]queue.Settlement, len(drawn)), map[queue.Held]queue.State{}
+	batch, want, over := make([]queue.Settlement, len(drawn)), map[queue.Held]queue.State{}, map[queue.Held]bool{}
 	for i, c := range drawn {
 		batch[i] = queue.Settlement{
-			JobID: c.ID, Lease: c.Lease, Tenant: c.Tenant, OrderingKey: c.OrderingKey, Outcome: queue.OutcomeError,
+			JobID: c.ID, Lease: c.Lease, Tenant: c.Tenant, OrderingKey: c.OrderingKey, Skips: c.Skips, Outcome: queue.OutcomeError,
 			State: rapid.SampledFrom([]queue.State{queue.Succeeded, queue.Failed, queue.Canceled, queue.Retrying, queue.Retrying, queue.Released}).Draw(t, "state"),
 		}
 		if batch[i].State == queue.Retrying && c.Attempt >= c.MaxAttempts {
 			batch[i].State = queue.Failed
 		}
+		if batch[i].State == queue.Retrying && rapid.IntRange(0, 2).Draw(t, "throttled") == 0 {
+			batch[i].Outcome = queue.OutcomeThrottled
+		}
 		if rapid.Bool().Draw(t, "delayed") {
 			batch[i].Delay = time.Hour
 		}
 		batch[i].TakeNext = rapid.Bool().Draw(t, "take next")
-		if m.current(c) {
-			want[held(c)] = m.settled(m.jobs[c.ID], batch[i])
+		if j := m.jobs[c.ID]; m.current(c) {
+			had := c.OrderingKey != "" && !j.passed
+			require.Equal(t, had, c.HasTurn(), m.name(c.ID))
+			want[held(c)] = m.settled(j, batch[i])
+			over[held(c)] = had && (j.Place == ended || j.passed)
 		}
 	}
 	var got map[queue.Held]queue.State
@@ -339,9 +347,9 @@ func (m *machine) settle(t *rapid.T) {
 	require.Equal(t, want, got)
 	for _, next := range taken {
 		ended := slices.IndexFunc(batch, func(s queue.Settlement) bool {
-			return s.TakeNext && s.OrderingKey == next.OrderingKey && want[queue.Held{JobID: s.JobID, Lease: s.Lease}].Final()
+			return s.TakeNext && s.OrderingKey == next.OrderingKey && over[queue.Held{JobID: s.JobID, Lease: s.Lease}]
 		})
-		require.GreaterOrEqual(t, ended, 0, "%s was taken for none that ended", m.name(next.ID))
+		require.GreaterOrEqual(t, ended, 0, "%s was taken for none whose turn ended", m.name(next.ID))
 		before := m.jobs[batch[ended].JobID]
 		require.Equal(t, []any{before.Lane(), before.standing.Priority}, []any{next.Lane, next.Priority}, "%s passed another line", m.name(next.ID))
 		m.claimed(t, next) // it was ready: the first of its key
@@ -403,7 +411,7 @@ func (m *machine) reap(t *rapid.T) {
 	if !done() { // a slow moment, which the reaper takes for an outage, makes it wait for a lease
 		require.Eventually(t, done, 20*time.Second, 10*time.Millisecond)
 	}
-	for _, id := range m.ids { // in any order: no two of one key run at once
+	for _, id := range m.ids { // in any order: no two of one key run at once in their turn
 		j := m.jobs[id]
 		if !j.expired {
 			continue
@@ -415,7 +423,7 @@ func (m *machine) reap(t *rapid.T) {
 		case j.Attempt >= j.MaxAttempts || j.crashes >= 3:
 			m.end(j, queue.Failed)
 		default:
-			j.wait(false)
+			m.failed(j, false)
 		}
 	}
 }

@@ -36,6 +36,7 @@ type modelJob struct {
 	later   bool // its run_at, while it is blocked, is in the future
 	crashes int
 	expired bool // its lease has run out
+	passed  bool // it skips and has lost its turn
 }
 
 // modelControl is what an operator has set, and what of a rate is used up.
@@ -46,7 +47,7 @@ type modelControl struct {
 
 // begin makes a job wait, in its turn.
 func (m *machine) begin(j *modelJob) {
-	j.State, j.Attempt, j.Place = "", 0, blocked
+	j.State, j.Attempt, j.Place, j.passed = "", 0, blocked, false
 	if j.OrderingKey == "" {
 		j.wait(j.later)
 		return
@@ -77,9 +78,23 @@ func (j *modelJob) waits() bool {
 // end ends a job and lets the next of its ordering key come.
 func (m *machine) end(j *modelJob, state queue.State) {
 	j.Place, j.State, j.Wanted, j.expired = ended, state, false, false
+	m.leave(j)
+}
+
+// leave takes a job out of the line of its ordering key.
+func (m *machine) leave(j *modelJob) {
 	key := j.OrderingKey
 	m.order[key] = slices.DeleteFunc(m.order[key], func(id uuid.UUID) bool { return id == j.ID })
 	m.advance(key)
+}
+
+// failed has a job wait for another attempt after one that failed.
+func (m *machine) failed(j *modelJob, later bool) {
+	j.wait(later)
+	if j.Skips {
+		j.passed = true
+		m.leave(j)
+	}
 }
 
 // claimable is how many jobs the limits let a worker have now.
@@ -128,10 +143,12 @@ func (m *machine) settled(j *modelJob, s queue.Settlement) queue.State {
 		m.end(j, queue.Canceled)
 		return queue.Canceled
 	}
-	if s.State == queue.Released {
+	if s.State == queue.Released || s.Outcome == queue.OutcomeThrottled {
 		j.Attempt--
+		j.wait(s.Delay > 0)
+		return s.State
 	}
-	j.wait(s.Delay > 0)
+	m.failed(j, s.Delay > 0)
 	return s.State
 }
 

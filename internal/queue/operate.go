@@ -27,6 +27,7 @@ type operated struct {
 	EventType   string        `db:"event_type"`
 	EndpointID  uuid.NullUUID `db:"endpoint_id"`
 	OrderingKey string        `db:"ordering_key"`
+	Skips       bool          `db:"skips"`
 }
 
 // take locks a job against other operators' acts. Workers do not lock the jobs row,
@@ -34,7 +35,7 @@ type operated struct {
 func take(ctx context.Context, tx *sqlx.Tx, id uuid.UUID) (operated, error) {
 	var j operated
 	err := tx.GetContext(ctx, &j, `
-		SELECT id, tenant, kind, queue, lane, priority, event_type, endpoint_id, ordering_key
+		SELECT id, tenant, kind, queue, lane, priority, event_type, endpoint_id, ordering_key, skips
 		FROM signalstack.jobs WHERE id = $1 FOR UPDATE`, id)
 	if errors.Is(err, sql.ErrNoRows) {
 		return operated{}, fault.Missing("job", id.String())
@@ -129,12 +130,13 @@ func operate(ctx context.Context, db *pg.DB, id uuid.UUID, act func(*sqlx.Tx, op
 
 func cancelWaiting(ctx context.Context, tx *sqlx.Tx, j operated, why string) (bool, error) {
 	// A claim that has the row is waited for: then it is gone from here.
+	// A job that skips and has failed before has no turn to pass on.
 	var canceled []bool // whether it had its turn, of the job
 	err := tx.SelectContext(ctx, &canceled, `
 		WITH r AS (
-		    DELETE FROM signalstack.ready WHERE job_id = $1 RETURNING attempt, lease, true AS turn
+		    DELETE FROM signalstack.ready WHERE job_id = $1 RETURNING attempt, lease, attempt = 0 OR NOT $3 AS turn
 		), s AS (
-		    DELETE FROM signalstack.scheduled WHERE job_id = $1 RETURNING attempt, lease, true
+		    DELETE FROM signalstack.scheduled WHERE job_id = $1 RETURNING attempt, lease, attempt = 0 OR NOT $3
 		), o AS (
 		    DELETE FROM signalstack.ordered WHERE job_id = $1 RETURNING 0, lease, false
 		), waiting AS (
@@ -146,7 +148,7 @@ func cancelWaiting(ctx context.Context, tx *sqlx.Tx, j operated, why string) (bo
 		    SELECT $1, lease + 1, attempt, 'canceled', 'canceled', $2, NULL, now(), now(), 0
 		    FROM waiting
 		)
-		SELECT turn FROM waiting`, j.ID, why)
+		SELECT turn FROM waiting`, j.ID, why, j.Skips)
 	if err != nil {
 		return false, fmt.Errorf("cancel waiting job: %w", err)
 	}
@@ -208,7 +210,7 @@ func endedAs(ctx context.Context, tx *sqlx.Tx, id uuid.UUID) (State, error) {
 }
 
 // Retry takes up a job again that has ended, with all its attempts before it. One
-// that has not is a Conflict.
+// that has not is a Conflict. In the order of its key it is a new one: it comes last.
 func Retry(ctx context.Context, db *pg.DB, id uuid.UUID) error {
 	return operate(ctx, db, id, func(tx *sqlx.Tx, j operated) error {
 		state, err := endedAs(ctx, tx, id)

@@ -20,7 +20,7 @@ const lockKey = `
     ON CONFLICT (tenant, ordering_key) DO UPDATE SET tenant = k.tenant WHERE false
     RETURNING k.tenant, k.ordering_key`
 
-// advance lets the next job of each key come whose job in turn has ended, or makes
+// advance lets the next job of each key come whose turn is over, or makes
 // the key idle when there is none. Nobody else can advance these keys meanwhile, but
 // operators can cancel and change jobs that wait, and then it looks again.
 func advance(ctx context.Context, q pg.Querier, keys []orderingKey) error {

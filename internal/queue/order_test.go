@@ -55,6 +55,83 @@ func TestJobsOfAnOrderingKeyRunOneAfterTheOther(t *testing.T) {
 	require.Equal(t, a[2].ID, claim(t, c, 10)[0].ID)
 }
 
+// skipping has a job pass its turn on when an attempt fails.
+func skipping(key string) func(*queue.NewJob) {
+	return func(j *queue.NewJob) { j.OrderingKey, j.Skips = key, true }
+}
+
+// TestJobThatSkipsPassesItsTurnOnOnce ends the first attempt at the first of three jobs
+// in each way, and looks who has a turn then, and that the end of a job which skipped
+// moves nobody.
+func TestJobThatSkipsPassesItsTurnOnOnce(t *testing.T) {
+	t.Parallel()
+	turn := func(state queue.State, outcome string) func(*testing.T, *pg.DB, queue.Claimed) {
+		return func(t *testing.T, db *pg.DB, c queue.Claimed) {
+			settle(t, db, queue.Settlement{
+				JobID: c.ID, Lease: c.Lease, Tenant: c.Tenant, OrderingKey: c.OrderingKey, Skips: c.Skips, State: state, Outcome: outcome, Delay: time.Hour,
+			})
+		}
+	}
+	for name, c := range map[string]struct {
+		end    func(*testing.T, *pg.DB, queue.Claimed)
+		passes bool // on its turn
+		waits  bool // for another attempt
+	}{
+		"succeeded":   {turn(queue.Succeeded, queue.OutcomeSucceeded), true, false},
+		"failed":      {turn(queue.Failed, queue.OutcomePermanent), true, false},
+		"tried again": {turn(queue.Retrying, queue.OutcomeError), true, true},
+		"throttled":   {turn(queue.Retrying, queue.OutcomeThrottled), false, true},
+		"handed back": {turn(queue.Released, ""), false, true},
+		"crashed": {func(t *testing.T, db *pg.DB, _ queue.Claimed) {
+			_, err := db.ExecContext(t.Context(), `UPDATE signalstack.running SET lease_until = now()`)
+			require.NoError(t, err)
+			require.Eventually(t, func() bool {
+				reaped, err := queue.Reap(t.Context(), db, time.Time{}, 100*time.Millisecond)
+				return err == nil && len(reaped) == 1
+			}, 20*time.Second, 10*time.Millisecond)
+		}, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := newDB(t)
+			jobs := []queue.NewJob{newJob(skipping("k")), newJob(skipping("k")), newJob(skipping("k"))}
+			enqueue(t, db, jobs...)
+			first := claim(t, claimer(db), 10)
+			require.Len(t, first, 1)
+			c.end(t, db, first[0])
+			wait := map[bool]int{false: 2, true: 1}[c.passes]
+			require.Equal(t, wait, count(t, db, "ordered"))
+			if c.waits && c.passes {
+				state, err := queue.Cancel(t.Context(), db, first[0].ID)
+				require.NoError(t, err)
+				require.Equal(t, queue.Canceled, state)
+				require.Equal(t, wait, count(t, db, "ordered"), "its end moves nobody")
+				require.NoError(t, queue.Retry(t.Context(), db, first[0].ID))
+				require.Equal(t, wait+1, count(t, db, "ordered"), "it is in the line again")
+				var last uuid.UUID
+				require.NoError(t, db.GetContext(t.Context(), &last, `SELECT job_id FROM signalstack.ordered ORDER BY seq DESC LIMIT 1`))
+				require.Equal(t, first[0].ID, last)
+			}
+			_, err := db.ExecContext(t.Context(), `UPDATE signalstack.scheduled SET run_at = now()`)
+			require.NoError(t, err)
+			promoteAll(t, db)
+			worker, ran := claimer(db), 0
+			for {
+				got := claim(t, worker, 10)
+				if len(got) == 0 {
+					break
+				}
+				require.Len(t, got, 1, "one of the line at a time")
+				end(t, db, got[0], queue.Succeeded)
+				ran++
+			}
+			require.Positive(t, ran)
+			require.Equal(t, 0, count(t, db, "ordered")+count(t, db, "ordering_keys"))
+			require.Equal(t, 3, count(t, db, "jobs WHERE (SELECT state FROM signalstack.attempts WHERE job_id = id ORDER BY lease DESC LIMIT 1) IN ('succeeded', 'failed')"))
+		})
+	}
+}
+
 // promoteAll makes ready what is due.
 func promoteAll(t *testing.T, db *pg.DB) {
 	t.Helper()
@@ -135,6 +212,7 @@ func TestNextOfAKeyIsTakenWithTheEndOfTheOneBefore(t *testing.T) {
 	for name, c := range map[string]struct {
 		next    func(*queue.NewJob)
 		state   queue.State
+		skips   bool
 		leave   bool // the worker does not ask for it
 		limited bool
 		place   string
@@ -143,6 +221,7 @@ func TestNextOfAKeyIsTakenWithTheEndOfTheOneBefore(t *testing.T) {
 		"after a failure":    {state: queue.Failed, place: "running"},
 		"not asked for":      {leave: true, place: "ready"},
 		"another try first":  {state: queue.Retrying, place: "ordered"},
+		"skipped":            {state: queue.Retrying, skips: true, place: "running"},
 		"handed back first":  {state: queue.Released, place: "ordered"},
 		"of another lane":    {next: func(j *queue.NewJob) { j.LimitKey = "x" }, place: "ready"},
 		"of another queue":   {next: func(j *queue.NewJob) { j.Queue = "other" }, place: "ready"},
@@ -154,7 +233,7 @@ func TestNextOfAKeyIsTakenWithTheEndOfTheOneBefore(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			db := newDB(t)
-			first, second := newJob(keyed("k")), newJob(keyed("k"))
+			first, second := newJob(keyed("k"), func(j *queue.NewJob) { j.Skips = c.skips }), newJob(keyed("k"))
 			if c.next != nil {
 				c.next(&second)
 			}
@@ -165,7 +244,8 @@ func TestNextOfAKeyIsTakenWithTheEndOfTheOneBefore(t *testing.T) {
 			}
 			job := claim(t, worker, 10)[0]
 			s := queue.Settlement{
-				JobID: job.ID, Lease: job.Lease, Tenant: job.Tenant, OrderingKey: "k", State: cmp.Or(c.state, queue.Succeeded),
+				JobID: job.ID, Lease: job.Lease, Tenant: job.Tenant, OrderingKey: "k", Skips: job.Skips, State: cmp.Or(c.state, queue.Succeeded),
+				Delay:   time.Hour,
 				Outcome: queue.OutcomeSucceeded, TakeNext: !c.leave,
 			}
 			var taken []queue.Claimed
@@ -201,7 +281,7 @@ func TestKeyIsNeverStuckWhenAllActAtOnce(t *testing.T) {
 	for w := range writers {
 		acting.Go(func() {
 			for n := range each {
-				job := newJob(keyed([]string{"a", "b"}[n%2]))
+				job := newJob(keyed([]string{"a", "b"}[n%2]), func(j *queue.NewJob) { j.Skips = (w+n)%3 > 0 })
 				if err := pg.InTx(ctx, db, func(tx *sqlx.Tx) error { return addAndCount(ctx, tx, []queue.NewJob{job}) }); err != nil {
 					t.Errorf("a writer noticed: %v", err)
 				}

@@ -73,7 +73,7 @@ func held(c queue.Claimed) queue.Held { return queue.Held{JobID: c.ID, Lease: c.
 func end(t *testing.T, db *pg.DB, c queue.Claimed, state queue.State) map[queue.Held]queue.State {
 	t.Helper()
 	return settle(t, db, queue.Settlement{
-		JobID: c.ID, Lease: c.Lease, Tenant: c.Tenant, OrderingKey: c.OrderingKey, State: state, Outcome: string(state),
+		JobID: c.ID, Lease: c.Lease, Tenant: c.Tenant, OrderingKey: c.OrderingKey, Skips: c.Skips, State: state, Outcome: string(state),
 	})
 }
 

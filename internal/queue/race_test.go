@@ -116,7 +116,7 @@ func settlements(claims []queue.Claimed) []queue.Settlement {
 	batch := make([]queue.Settlement, len(claims))
 	for i, c := range claims {
 		batch[i] = queue.Settlement{
-			JobID: c.ID, Lease: c.Lease, Tenant: c.Tenant, OrderingKey: c.OrderingKey, State: ends[i%len(ends)], Outcome: queue.OutcomeError,
+			JobID: c.ID, Lease: c.Lease, Tenant: c.Tenant, OrderingKey: c.OrderingKey, Skips: c.Skips, State: ends[i%len(ends)], Outcome: queue.OutcomeError,
 		}
 		if c.Attempt == c.MaxAttempts {
 			batch[i].State = queue.Failed

@@ -142,6 +142,7 @@ type Reaped struct {
 	EventType   string        `db:"event_type"`
 	EndpointID  uuid.NullUUID `db:"endpoint_id"`
 	OrderingKey string        `db:"ordering_key"`
+	Skips       bool          `db:"skips"`
 	DurationMS  int64         `db:"duration_ms"`
 	LeaseUntil  time.Time     `db:"lease_until"`
 }
@@ -177,7 +178,7 @@ WITH lost AS MATERIALIZED (
                 THEN 'Quarantined: ' || $4 || ' workers died or lost the database while they ran this job.'
                 ELSE 'The worker died or lost the database: its lease ran out.' END AS error,
            (extract(epoch FROM now() - g.started_at) * 1000)::bigint AS duration_ms,
-           j.tenant, j.kind, j.event_type, j.endpoint_id, j.ordering_key
+           j.tenant, j.kind, j.event_type, j.endpoint_id, j.ordering_key, j.skips
     FROM gone AS g
     JOIN signalstack.jobs AS j ON j.id = g.job_id
     LEFT JOIN wanted AS w ON w.job_id = g.job_id
@@ -199,7 +200,7 @@ WITH lost AS MATERIALIZED (
     SELECT signalstack.notify_ready(queue, array_agg(DISTINCT lane))
     FROM (SELECT queue, lane FROM due UNION SELECT queue, lane FROM judged WHERE limited) AS d GROUP BY queue
 )
-SELECT job_id, attempt, state, 'crashed' AS outcome, tenant, kind, queue, event_type, endpoint_id, ordering_key, duration_ms, lease_until
+SELECT job_id, attempt, state, 'crashed' AS outcome, tenant, kind, queue, event_type, endpoint_id, ordering_key, skips, duration_ms, lease_until
 FROM judged
 WHERE (SELECT count(*) FROM told) >= 0
 ORDER BY lease_until`
@@ -239,11 +240,12 @@ func reap(ctx context.Context, db *pg.DB, since time.Time, grace time.Duration) 
 	return reaped, nil
 }
 
-// endedKeys gives the ordering keys whose job in turn was ended.
+// endedKeys gives the ordering keys whose turn is over, as turnEnds has it: a crash is a
+// failed attempt.
 func endedKeys(reaped []Reaped) []orderingKey {
 	var keys []orderingKey
 	for _, r := range reaped {
-		if r.OrderingKey != "" && r.State.Final() {
+		if r.OrderingKey != "" && (r.State.Final() && !r.Skips || r.Skips && r.Attempt == 1) {
 			keys = append(keys, orderingKey{r.Tenant, r.OrderingKey})
 		}
 	}

@@ -54,6 +54,7 @@ type Settlement struct {
 	Lease       int64
 	Tenant      string        // of the job
 	OrderingKey string        // of the job
+	Skips       bool          // whether the job does
 	State       State         // Succeeded, Failed, Canceled, Retrying or Released
 	Outcome     string        // of the attempt
 	Error       string        // "" on success
@@ -119,40 +120,47 @@ WITH given AS MATERIALIZED (
     UNION ALL
     SELECT signalstack.notify_scheduled(min(run_at)) FROM later WHERE run_at < now() + interval '3 seconds' HAVING count(*) > 0
 )
-SELECT job_id, lease, becomes AS state, %[5]s AS advanced FROM gone WHERE (SELECT count(*) FROM told) >= 0%[6]s`
+SELECT job_id, lease, becomes AS state, %[5]s AS last FROM gone WHERE (SELECT count(*) FROM told) >= 0%[6]s`
+
+// turnEnds says of a claim that is gone whether the turn of its job in its ordering key
+// is over: the job has ended, or an attempt of one that skips has failed. A job that
+// skips and failed before had no turn any more. One that was handed back or turned away
+// keeps it, as nothing of it was tried.
+const turnEnds = `(ordering_key <> '' AND NOT (skips AND attempt > 1)
+        AND (becomes IN ('succeeded', 'failed', 'canceled') OR skips AND becomes = 'retrying' AND outcome <> 'throttled'))`
 
 // settleSQL is for batches in which no job has an ordering key. settleInOrderSQL
-// also lets the next job of each key come whose job has ended: the first that the
+// also lets the next job of each key come whose turn is over: the first that the
 // statement sees, by one step of the index ordered_key, found again by its place
 // (ctid), whatever statistics say of the table. It becomes ready or scheduled, or is
 // running at once where the worker asked for it.
 var (
 	settleSQL        = fmt.Sprintf(settleText, "", "", "", "", "false", "")
-	settleInOrderSQL = fmt.Sprintf(settleText, ", $12::text[], $13::text[], $14::bool[]", ", tenant, ordering_key, take_next", `next AS (
+	settleInOrderSQL = fmt.Sprintf(settleText, ", $12::text[], $13::text[], $14::bool[], $15::bool[]", ", tenant, ordering_key, skips, take_next", `next AS (
     DELETE FROM signalstack.ordered WHERE ctid = ANY (ARRAY(
         SELECT f.at
         FROM gone CROSS JOIN LATERAL (
             SELECT o.ctid AS at FROM signalstack.ordered AS o
             WHERE o.tenant = gone.tenant AND o.ordering_key = gone.ordering_key ORDER BY o.seq LIMIT 1
         ) AS f
-        WHERE gone.ordering_key <> '' AND gone.becomes IN ('succeeded', 'failed', 'canceled')))
+        WHERE `+turnEnds+`))
     RETURNING tenant, ordering_key, job_id, queue, lane, priority, run_at, lease
 ), come AS MATERIALIZED (
     SELECT *, run_at <= now() AND (tenant, ordering_key, queue, lane, priority) IN (
-        SELECT tenant, ordering_key, queue, lane, priority FROM gone WHERE take_next AND NOT limited
+        SELECT tenant, ordering_key, queue, lane, priority FROM gone WHERE take_next AND NOT limited AND `+turnEnds+`
     ) AS taken
     FROM next
 ), taken AS (
     INSERT INTO signalstack.running (job_id, queue, lane, priority, ready_at, attempt, lease, worker, limited, started_at, lease_until)
-    SELECT job_id, queue, lane, priority, now(), 1, lease + 1, $15, false, now(), now() + $16 * interval '1 millisecond'
+    SELECT job_id, queue, lane, priority, now(), 1, lease + 1, $16, false, now(), now() + $17 * interval '1 millisecond'
     FROM come WHERE taken
 ),`, `
     UNION ALL SELECT job_id, queue, lane, priority, run_at, 0, lease FROM come WHERE NOT taken`,
-		`(tenant, ordering_key) IN (SELECT tenant, ordering_key FROM next)`, `
+		turnEnds+` AND (tenant, ordering_key) NOT IN (SELECT tenant, ordering_key FROM next)`, `
 UNION ALL SELECT job_id, lease + 1, 'running', false FROM come WHERE taken`)
 )
 
-// SettleAndTake settles, and where a settlement says TakeNext it claims the next job
+// SettleAndTake settles, and where a settlement that ends a turn says TakeNext it claims the next job
 // of the ordering key for the worker in the same statement, past all others of its
 // lane: whoever asks must know that it takes no turn from them. A job that differs in
 // its queue, lane or priority from the one before it is not taken, nor is one whose
@@ -205,8 +213,8 @@ func settle(ctx context.Context, q pg.Querier, all []Settlement, worker uuid.UUI
 				continue
 			}
 			states[r.Held] = r.State
-			if key, ok := keys[r.JobID]; ok && r.State.Final() && !r.Advanced {
-				last = append(last, key)
+			if r.Last {
+				last = append(last, keys[r.JobID])
 			}
 		}
 		rest = without(rest, states)
@@ -215,21 +223,21 @@ func settle(ctx context.Context, q pg.Querier, all []Settlement, worker uuid.UUI
 }
 
 // settledRow is what the statement answers of a job: the state that it is in, and
-// whether it let the next job of its ordering key come.
+// whether its turn is over and the statement saw none that waits for it.
 type settledRow struct {
 	Held
-	State    State `db:"state"`
-	Advanced bool  `db:"advanced"`
+	State State `db:"state"`
+	Last  bool  `db:"last"`
 }
 
 func settleOnce(ctx context.Context, q pg.Querier, all []Settlement, keyed bool, worker uuid.UUID, lease time.Duration) (rows []settledRow, err error) {
 	statement, args := settleSQL, settleArgs(all)
 	if keyed {
-		tenants, names, takes := make(pq.StringArray, len(all)), make(pq.StringArray, len(all)), make(pq.BoolArray, len(all))
+		tenants, names, skips, takes := make(pq.StringArray, len(all)), make(pq.StringArray, len(all)), make(pq.BoolArray, len(all)), make(pq.BoolArray, len(all))
 		for i, s := range all {
-			tenants[i], names[i], takes[i] = s.Tenant, s.OrderingKey, s.TakeNext && worker != uuid.Nil
+			tenants[i], names[i], skips[i], takes[i] = s.Tenant, s.OrderingKey, s.Skips, s.TakeNext && worker != uuid.Nil
 		}
-		statement, args = settleInOrderSQL, append(args, tenants, names, takes, worker, lease.Milliseconds())
+		statement, args = settleInOrderSQL, append(args, tenants, names, skips, takes, worker, lease.Milliseconds())
 	}
 	err = q.SelectContext(ctx, &rows, statement, args...)
 	return rows, err

@@ -39,65 +39,29 @@ type answered struct {
 	before bool
 }
 
-// errKeyTaken says that another request committed the same key meanwhile.
-var errKeyTaken = errors.New("the idempotency key was taken meanwhile")
-
-// tries bounds how often a request is tried that lost its key to another one, or that
-// found no partition for its jobs.
+// tries bounds how often a request is tried that found no partition for its jobs.
 const tries = 4
 
-// once runs do in a transaction, but for a key that stands gives the first answer. A
-// reservation without a key protects nothing.
-func (a *API) once(ctx context.Context, key idempotency.Reservation, do func(tx *sqlx.Tx) (answered, error)) (answered, error) {
-	var out answered
+// once runs do in a transaction, but for a key that stands gives the first answer.
+func (a *API) once(ctx context.Context, key idempotency.Reservation, do func(tx *sqlx.Tx) ([]byte, error)) (answered, error) {
 	var err error
 	for range tries {
-		err = pg.InTx(ctx, a.DB, func(tx *sqlx.Tx) error {
-			if key.Key.Key == "" {
-				out, err = do(tx)
-				return err
-			}
-			var err error
-			out, err = reserved(ctx, tx, key, a.KeyTTL, do)
-			return err
-		})
+		var body []byte
+		var before bool
+		body, before, err = idempotency.Once(ctx, a.DB, key, a.KeyTTL, do)
 		switch {
-		case errors.Is(err, errKeyTaken):
-		case pg.IsNoPartition(err):
-			if err := queue.EnsurePartitions(ctx, a.DB, time.Now()); err != nil {
-				return answered{}, err
-			}
-		default:
-			return out, refused(err)
+		case err == nil:
+			var made struct{ ID uuid.UUID }
+			err = json.Unmarshal(body, &made)
+			return answered{id: made.ID, body: body, before: before}, err
+		case !pg.IsNoPartition(err):
+			return answered{}, refused(err)
+		}
+		if err := queue.EnsurePartitions(ctx, a.DB, time.Now()); err != nil {
+			return answered{}, err
 		}
 	}
 	return answered{}, err
-}
-
-func reserved(ctx context.Context, tx *sqlx.Tx, key idempotency.Reservation, ttl time.Duration, do func(tx *sqlx.Tx) (answered, error)) (answered, error) {
-	standing, err := idempotency.Find(ctx, tx, []idempotency.Reservation{key})
-	if err != nil {
-		return answered{}, err
-	}
-	if found, ok := standing[key.Key]; ok {
-		_, body, err := found.Answer(key.Fingerprint)
-		if err != nil {
-			return answered{}, err
-		}
-		var first struct{ ID uuid.UUID }
-		err = json.Unmarshal(body, &first)
-		return answered{id: first.ID, body: body, before: true}, err
-	}
-	out, err := do(tx)
-	if err != nil {
-		return answered{}, err
-	}
-	key.Answer = out.body
-	got, err := idempotency.Reserve(ctx, tx, []idempotency.Reservation{key}, ttl)
-	if err == nil && !got[key.Key] {
-		err = errKeyTaken
-	}
-	return out, err
 }
 
 // refused makes the fault of named rules that were deleted while they were asked for.
@@ -141,17 +105,16 @@ func (a *API) begin(ctx context.Context, n NewReplay, tenant string, key idempot
 		return answered{}, fmt.Errorf("write what the replay was asked for: %w", err)
 	}
 	id := uuid.Must(uuid.NewV7())
-	return a.once(ctx, key, func(tx *sqlx.Tx) (answered, error) {
+	return a.once(ctx, key, func(tx *sqlx.Tx) ([]byte, error) {
 		op, err := bulk.Insert(ctx, tx, bulk.New{ID: id, Tenant: tenant, Kind: kindName, Spec: text, Rate: cmp.Or(n.Rate, defaultRate)})
 		if err != nil {
-			return answered{}, err
+			return nil, err
 		}
 		r, err := show(op)
 		if err != nil {
-			return answered{}, err
+			return nil, err
 		}
-		body, err := json.Marshal(r)
-		return answered{id: id, body: body}, err
+		return json.Marshal(r)
 	})
 }
 
@@ -163,29 +126,28 @@ func (a *API) replayOne(ctx context.Context, eventID uuid.UUID, s spec, key idem
 		return answered{}, fmt.Errorf("write what the replay was asked for: %w", err)
 	}
 	id := uuid.Must(uuid.NewV7())
-	return a.once(ctx, key, func(tx *sqlx.Tx) (answered, error) {
+	return a.once(ctx, key, func(tx *sqlx.Tx) ([]byte, error) {
 		e, err := a.event(ctx, tx, eventID, s)
 		if err != nil {
-			return answered{}, err
+			return nil, err
 		}
 		made, err := a.Replayer.make(ctx, tx, []events.Stored{e}, s, e.Tenant, id)
 		if err != nil {
-			return answered{}, err
+			return nil, err
 		}
 		n := bulk.New{ID: id, Tenant: e.Tenant, Kind: kindName, Spec: text, Rate: defaultRate}
 		op, err := bulk.InsertDone(ctx, tx, n, 1, len(made))
 		if err != nil {
-			return answered{}, err
+			return nil, err
 		}
 		out := EventReplay{JobIDs: make([]uuid.UUID, len(made))}
 		for i, j := range made {
 			out.JobIDs[i] = j.ID
 		}
 		if out.Replay, err = show(op); err != nil {
-			return answered{}, err
+			return nil, err
 		}
-		body, err := json.Marshal(out)
-		return answered{id: id, body: body}, err
+		return json.Marshal(out)
 	})
 }
 

@@ -26,6 +26,7 @@ type Action struct {
 	Transform      string       `json:"transform,omitempty" maxLength:"8192" doc:"jq program that makes the payload of the event: the whole body of a webhook, the data of an email, and else all that the kind works on. It must give one result" example:"{text: \"Order \\(.data.id)\"}"`
 	Payload        httpapi.JSON `json:"payload,omitempty" doc:"What the kind works on, beside the event; of a webhook the body in place of the event. In its texts <$.data.name> stands for a value of the event, but for kind email, which has templates of its own"`
 	OrderingKey    string       `json:"ordering_key,omitempty" maxLength:"1000" doc:"Jobs of one tenant with this key run one after the other; may hold placeholders" example:"order-<$.data.id>"`
+	OnFailure      string       `json:"on_failure,omitempty" enum:"block,skip" doc:"What becomes of the jobs behind it in its ordering_key while it is tried again, as in POST /jobs; default block"`
 	IdempotencyKey string       `json:"idempotency_key,omitempty" maxLength:"1000" doc:"This action makes one job for all events with this key, for as long as keys are kept; may hold placeholders" example:"welcome-<$.data.user_id>"`
 }
 
@@ -74,8 +75,9 @@ func (a Action) compile() (compiled, []fault.Detail) {
 	}
 	c.mistakes = append(c.mistakes, options.Validate()...)
 	if out.orderingKey == nil {
-		c.mistakes = append(c.mistakes, httpapi.CheckText("/ordering_key", a.OrderingKey, maxKey)...)
+		c.mistakes = append(c.mistakes, httpapi.CheckText("/ordering_key", a.OrderingKey, jobs.MaxOrderingKey)...)
 	}
+	c.mistakes = append(c.mistakes, jobs.CheckOnFailure(a.OnFailure, a.OrderingKey)...)
 	if wrong := idempotency.Check(a.IdempotencyKey); out.onceKey == nil && a.IdempotencyKey != "" && wrong != "" {
 		c.add("/idempotency_key", "%s", wrong)
 	}
@@ -121,9 +123,6 @@ func (c *compiler) letter(payload httpapi.JSON) {
 	}
 }
 
-// maxKey is the longest ordering key, in characters.
-const maxKey = 255
-
 // Validate gives the mistakes that need neither the kinds nor the database.
 func (a Action) Validate() []fault.Detail {
 	_, mistakes := a.compile()
@@ -162,7 +161,7 @@ func checkActions(kinds *jobs.Registry, actions []Action, known map[uuid.UUID]bo
 		if a.Kind == webhooks.KindName {
 			return checkEndpoint(a, known)
 		}
-		found := checkPayload(kinds, a)
+		found := append(checkPayload(kinds, a), kinds.CheckQueue(a.Kind, a.Queue)...)
 		if a.EndpointID != "" && a.Kind != "" {
 			found = append(found, fault.Detail{Pointer: "/endpoint_id", Detail: "goes with kind webhook only; remove it"})
 		}

@@ -42,6 +42,8 @@ func TestMistakesOfActionsAreToldWithTheirPlace(t *testing.T) {
 		`{"kind":"test","delay":"<$.data[>"}`:                               {"/delay", "a number from 0"},
 		`{"kind":"test","ordering_key":"a\u0001"}`:                          {"/ordering_key", "control characters"},
 		`{"kind":"test","ordering_key":"<$.nosuch>"}`:                       {"/ordering_key", "an event has no nosuch"},
+		`{"kind":"test","on_failure":"skip"}`:                               {"/on_failure", "goes with an ordering_key"},
+		`{"kind":"test","ordering_key":"a","on_failure":"stop"}`:            {"/on_failure", ""},
 		`{"kind":"test","idempotency_key":"a\u0001"}`:                       {"/idempotency_key", "control characters"},
 		`{"kind":"test","priority":"<$.data.p>"}`:                           {"/priority", ""},
 		`{"kind":"email","transform":"."}`:                                  {"/payload", "is required for kind email"},

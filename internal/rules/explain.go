@@ -127,7 +127,7 @@ func Verdicts(ctx context.Context, q pg.Querier, kinds *jobs.Registry, tenant st
 		}
 		usable = append(usable, all[i])
 	}
-	bodies, err := webhooks.LoadBodies(ctx, q, slog.New(slog.DiscardHandler), tenant, endpointsOf(usable))
+	bodies, err := webhooks.LoadNamed(ctx, q, slog.New(slog.DiscardHandler), tenant, endpointsOf(usable))
 	if err != nil {
 		return nil, false, err
 	}

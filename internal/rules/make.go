@@ -25,7 +25,8 @@ func (r *ready) job(kinds *jobs.Registry, index int, event func() *expression.Ev
 	a := &r.actions[index]
 	job := queue.NewJob{
 		ID: uuid.Must(uuid.NewV7()), Tenant: r.Tenant, Kind: a.Kind, Payload: a.Payload,
-		RuleID: uuid.NullUUID{UUID: r.ID, Valid: true}, EndpointID: a.endpoint(), OrderingKey: a.OrderingKey,
+		RuleID: uuid.NullUUID{UUID: r.ID, Valid: true}, EndpointID: a.endpoint(),
+		OrderingKey: a.OrderingKey, Skips: a.OnFailure == jobs.OnFailureSkip,
 	}
 	options, once := a.Options, a.IdempotencyKey
 	err := a.fill(event, &options, &job.OrderingKey, &once)
@@ -35,7 +36,7 @@ func (r *ready) job(kinds *jobs.Registry, index int, event func() *expression.Ev
 	if err != nil {
 		job.Unmade = fmt.Sprintf("action %d of rule %q: %s", index, r.Name, err)
 		// Nothing else may keep it from being written.
-		job.Payload, job.OrderingKey, once, options = nil, "", "", plainOf(a)
+		job.Payload, job.OrderingKey, job.Skips, once, options = nil, "", false, "", plainOf(a)
 	}
 	if once != "" {
 		job.Once = fmt.Sprintf("%s/%d\n%s", r.ID, index, once)
@@ -81,7 +82,7 @@ func (a *compiled) fill(event func() *expression.Event, options *jobs.Options, o
 	}{
 		{"queue", a.queue, &options.Queue, func(string) []fault.Detail { return options.Validate() }},
 		{"delay", a.delay, &options.Delay, func(string) []fault.Detail { return options.Validate() }},
-		{"ordering_key", a.orderingKey, orderingKey, func(text string) []fault.Detail { return httpapi.CheckText("", text, maxKey) }},
+		{"ordering_key", a.orderingKey, orderingKey, func(text string) []fault.Detail { return httpapi.CheckText("", text, jobs.MaxOrderingKey) }},
 		{"idempotency_key", a.onceKey, once, checkOnce},
 	} {
 		if field.from == nil {

@@ -30,6 +30,7 @@ type Preview struct {
 	MaxAttempts    int          `json:"max_attempts"`
 	Timeout        string       `json:"timeout"`
 	OrderingKey    string       `json:"ordering_key,omitempty"`
+	OnFailure      string       `json:"on_failure,omitempty" enum:"block,skip"`
 	IdempotencyKey string       `json:"idempotency_key,omitempty"`
 	Payload        httpapi.JSON `json:"payload,omitempty" doc:"Absent when the job works on the event itself"`
 }
@@ -57,7 +58,7 @@ func (r *ready) outcomes(kinds *jobs.Registry, event func() *expression.Event, b
 		if job.Unmade == "" {
 			all[n].Job = &Preview{
 				Queue: job.Queue, Priority: job.Priority, Delay: job.Delay.String(), MaxAttempts: job.MaxAttempts, Timeout: job.Timeout.String(),
-				OrderingKey: job.OrderingKey, IdempotencyKey: key, Payload: job.Payload,
+				OrderingKey: job.OrderingKey, OnFailure: a.OnFailure, IdempotencyKey: key, Payload: job.Payload,
 			}
 		}
 	}

@@ -20,6 +20,8 @@ type Delivery struct {
 	MaxAge      string       `json:"max_age,omitempty" doc:"No attempt begins when a webhook is older than this, from 1m to 720h; default: no limit" example:"24h"`
 	RateLimit   *queues.Rate `json:"rate_limit,omitempty" doc:"How many attempts may begin in a time, in all workers together"`
 	MaxInFlight int          `json:"max_in_flight,omitempty" minimum:"1" maximum:"10000" doc:"How many attempts may run at once, in all workers together"`
+	Ordering    *Ordering    `json:"ordering,omitempty" doc:"Has webhooks delivered one after the other, in the order in which their events were accepted; default: as they come. Changes hold for events from then on"`
+	Batch       *Batch       `json:"batch,omitempty" doc:"Several events in one request; default: one"`
 }
 
 // DeliveryPatch changes the fields that it has.
@@ -30,7 +32,9 @@ type DeliveryPatch struct {
 	MaxAge      *string      `json:"max_age,omitempty"`
 	RateLimit   *queues.Rate `json:"rate_limit,omitempty"`
 	MaxInFlight *int         `json:"max_in_flight,omitempty" minimum:"1" maximum:"10000"`
-	Reset       []string     `json:"reset,omitempty" nullable:"false" enum:"timeout,retry,max_attempts,max_age,rate_limit,max_in_flight,pattern,transform" doc:"Fields that go back to their default, which of pattern and transform is none"`
+	Ordering    *Ordering    `json:"ordering,omitempty"`
+	Batch       *Batch       `json:"batch,omitempty"`
+	Reset       []string     `json:"reset,omitempty" nullable:"false" enum:"timeout,retry,max_attempts,max_age,rate_limit,max_in_flight,ordering,batch,pattern,transform" doc:"Fields that go back to their default, which of pattern and transform is none"`
 }
 
 // Bounds of what an endpoint may ask for.
@@ -47,6 +51,8 @@ func (d Delivery) Validate() []fault.Detail {
 	mistakes := checkDuration("/timeout", d.Timeout, minTimeout, maxTimeout)
 	mistakes = append(mistakes, checkDuration("/max_age", d.MaxAge, minAge, maxAge)...)
 	mistakes = append(mistakes, d.RateLimit.Check("/rate_limit")...)
+	mistakes = append(mistakes, d.Ordering.check()...)
+	mistakes = append(mistakes, d.Batch.check()...)
 	if d.Retry != nil {
 		for _, m := range d.Retry.Validate() {
 			mistakes = append(mistakes, fault.Detail{Pointer: "/retry" + m.Pointer, Detail: m.Detail})
@@ -73,6 +79,8 @@ func (p DeliveryPatch) Validate() []fault.Detail {
 	for field, given := range map[string]bool{
 		"timeout": p.Timeout != nil, "retry": p.Retry != nil, "max_attempts": p.MaxAttempts != nil,
 		"max_age": p.MaxAge != nil, "rate_limit": p.RateLimit != nil, "max_in_flight": p.MaxInFlight != nil,
+		"ordering": p.Ordering != nil,
+		"batch":    p.Batch != nil,
 	} {
 		if given && slices.Contains(p.Reset, field) {
 			mistakes = append(mistakes, fault.Detail{Pointer: "/reset", Detail: "must not name " + field + ", which is given as well"})
@@ -96,6 +104,10 @@ func (p DeliveryPatch) apply(d *Delivery) {
 			d.RateLimit = nil
 		case "max_in_flight":
 			d.MaxInFlight = 0
+		case "ordering":
+			d.Ordering = nil
+		case "batch":
+			d.Batch = nil
 		}
 	}
 	set(&d.Timeout, p.Timeout)
@@ -107,6 +119,12 @@ func (p DeliveryPatch) apply(d *Delivery) {
 	}
 	if p.RateLimit != nil {
 		d.RateLimit = p.RateLimit
+	}
+	if p.Ordering != nil {
+		d.Ordering = p.Ordering
+	}
+	if p.Batch != nil {
+		d.Batch = p.Batch
 	}
 }
 

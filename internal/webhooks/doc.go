@@ -21,8 +21,25 @@
 //     well and never shown. During a rotation all secrets that have their time sign.
 //   - An endpoint is read anew for each attempt, if together with others that begin at
 //     that moment: a change holds from its answer on.
+//   - A test webhook is made, signed and sent as any other, at once and without a job.
+//     It says so in a header, and says nothing of the endpoint's health.
 //
 // An endpoint with event_types subscribes to them and needs no rule.
+//
+// An endpoint with an ordering has its webhooks delivered in the order in which their
+// events were accepted, all of them or those of one value. Their jobs get an ordering key
+// that begins with the endpoint when they are made, and queue does the rest. Events are
+// committed one group after the other in each process, and across processes the lock of
+// the key puts them in the order of their commits.
+//
+// # Batches
+//
+// An endpoint may have several events in one request. Each stays a job of its own: it
+// is routed, tried again, shown, canceled and erased as any other, and only the attempt
+// is made for several at once (jobs.Job.Together). Until its time, which is max_wait
+// after its event came, a job waits in scheduled for company; the first to be due, and
+// each max_events-th, takes the others of the endpoint along. So nobody keeps a list of
+// what is in a batch, and no row is shared by the events of an endpoint.
 //
 // # Isolation
 //

@@ -22,7 +22,9 @@ type Endpoints struct {
 	DB    *pg.DB
 	Box   *sealed.Box
 	Guard *outbound.Guard
-	Log   *slog.Logger
+	// Client sends test webhooks; those of jobs have the client of the kind.
+	Client *outbound.Client
+	Log    *slog.Logger
 	// DisableAfter is how long an endpoint may fail without a success before it is
 	// disabled; 0: for ever.
 	DisableAfter time.Duration
@@ -57,6 +59,7 @@ func (e *Endpoints) Routes(api *httpapi.API) {
 		OperationID: "delete-endpoint", Method: http.MethodDelete, Path: "/endpoints/{id}", DefaultStatus: http.StatusNoContent, Tags: []string{"endpoints"},
 		Summary: "Delete an endpoint", Description: "Jobs that wait for it fail at their next attempt.",
 	}, e.remove)
+	e.testRoute(api)
 }
 
 type endpointOut struct{ Body Endpoint }
@@ -70,6 +73,7 @@ func (e *Endpoints) create(ctx context.Context, _ *struct{ httpapi.JSONBody }, g
 	given.Add(e.Guard.Check("/url", n.URL)...)
 	given.Add(n.Auth.check(n.Headers, e.Guard)...)
 	given.Add(n.TLS.check()...)
+	given.Add(checkBatch(n.Delivery, n.Format)...)
 	if err := given.Err(); err != nil {
 		return nil, err
 	}
@@ -188,6 +192,7 @@ func (e *Endpoints) update(ctx context.Context, in *updateIn, given httpapi.Item
 		given.Add(given.Value.apply(t)...)
 		given.Add(t.credentials.Auth.check(t.headers, e.Guard)...)
 		given.Add(t.credentials.TLS.check()...)
+		given.Add(checkBatch(t.Delivery, t.Format)...)
 		return given.Err()
 	})
 }

@@ -3,6 +3,7 @@ package webhooks
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -17,7 +18,7 @@ import (
 )
 
 // Subscribers are the endpoints of all tenants that want events without a rule, by
-// what they want, and those with a transform. They do not change.
+// what they want, and those with a transform, an order or batches. They do not change.
 type Subscribers struct {
 	stamp    string // names the versions of the rows that they come from
 	byTenant map[string]*subscribed
@@ -38,6 +39,8 @@ type Subscriber struct {
 	version        int64
 	transform      *expression.Transform
 	transformError error // why the stored transform does not compile here
+	line           *line
+	collector      *collector
 }
 
 // Body gives what the endpoint's transform makes of an event; nil when it has none.
@@ -148,7 +151,7 @@ func (s *Subscribers) Of(tenant, eventType, source string, e *pattern.Event) []*
 }
 
 // routed are the columns that routing knows of an endpoint.
-const routed = `id, tenant, enabled, event_types, pattern, transform, xmin::text::bigint AS version`
+const routed = `id, tenant, enabled, event_types, pattern, transform, delivery, xmin::text::bigint AS version`
 
 type routedRow struct {
 	ID        uuid.UUID      `db:"id"`
@@ -157,6 +160,7 @@ type routedRow struct {
 	Types     pq.StringArray `db:"event_types"`
 	Pattern   *string        `db:"pattern"`
 	Transform string         `db:"transform"`
+	Delivery  string         `db:"delivery"`
 	Version   int64          `db:"version"`
 }
 
@@ -167,6 +171,10 @@ func (r routedRow) compile() *Subscriber {
 	}
 	if r.Transform != "" {
 		s.transform, s.transformError = expression.CompileTransform(r.Transform)
+	}
+	var d Delivery
+	if err := json.Unmarshal([]byte(r.Delivery), &d); err == nil { // an attempt tells what is wrong
+		s.line, s.collector = d.Ordering.line(r.ID), collectorOf(d.Batch)
 	}
 	return s
 }
@@ -190,11 +198,11 @@ func (s *Subscribers) Reload(ctx context.Context, q pg.Querier, log *slog.Logger
 		ID      uuid.UUID `db:"id"`
 		Version int64     `db:"version"`
 	}
-	// A transform counts for a disabled endpoint as well: a rule makes jobs for it, which
-	// may be delivered when it is enabled again.
+	// What shapes its jobs counts for a disabled endpoint as well: a rule makes jobs for
+	// it, which may be delivered when it is enabled again.
 	err = q.SelectContext(ctx, &versions, `
 		SELECT id, xmin::text::bigint AS version FROM signalstack.endpoints
-		WHERE enabled AND event_types <> '{}' OR transform <> ''
+		WHERE enabled AND event_types <> '{}' OR transform <> '' OR delivery LIKE '%"batch"%' OR delivery LIKE '%"ordering"%'
 		ORDER BY id`)
 	if err != nil {
 		return nil, fmt.Errorf("list subscriptions: %w", err)
@@ -226,9 +234,9 @@ func (s *Subscribers) Reload(ctx context.Context, q pg.Querier, log *slog.Logger
 	return fresh, nil
 }
 
-// LoadBodies gives endpoints of a tenant for their transforms alone: as subscribers,
+// LoadNamed gives endpoints of a tenant for what shapes their jobs alone: as subscribers,
 // none of them wants an event.
-func LoadBodies(ctx context.Context, q pg.Querier, log *slog.Logger, tenant string, ids []uuid.UUID) (*Subscribers, error) {
+func LoadNamed(ctx context.Context, q pg.Querier, log *slog.Logger, tenant string, ids []uuid.UUID) (*Subscribers, error) {
 	s := &Subscribers{byID: make(map[uuid.UUID]*Subscriber, len(ids))}
 	if err := s.load(ctx, q, log, ids); err != nil {
 		return nil, err

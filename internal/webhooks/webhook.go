@@ -75,29 +75,46 @@ func (d *deliverer) run(ctx context.Context, job jobs.Job) (jobs.Result, error) 
 	if err != nil {
 		return jobs.Result{}, err
 	}
+	if to.batches() {
+		return job.Together(ctx, to.Batch.MaxEvents, func(ctx context.Context, all []jobs.Job) (int, jobs.Result, error) {
+			return d.deliverBatch(ctx, all, to)
+		})
+	}
 	request, err := requestOf(job, to)
 	if err != nil {
 		return jobs.Result{}, err
 	}
+	return d.send(ctx, job, to, request)
+}
+
+// send sends a request, and lets what comes of it change what is known of its endpoint.
+func (d *deliverer) send(ctx context.Context, job jobs.Job, to target, request outbound.Request) (jobs.Result, error) {
+	response, exchange, err := d.exchange(ctx, job, to, request)
+	if err != nil && jobs.Interrupted(ctx) {
+		return jobs.Result{Exchange: exchange}, err // which says nothing of the endpoint
+	}
+	o := judge(response, err)
+	d.note(ctx, to, o)
+	return jobs.Result{Exchange: exchange}, jobs.WithPolicy(to.Delivery.override(), o.err)
+}
+
+// exchange sends a request with the endpoint's credentials, in its time.
+func (d *deliverer) exchange(ctx context.Context, job jobs.Job, to target, request outbound.Request) (outbound.Response, *jobs.Exchange, error) {
 	timed, stop := to.Delivery.timed(ctx, job)
 	defer stop()
 	var response outbound.Response
 	var exchange *jobs.Exchange
-	if err = d.authorize(timed, to, &request); err == nil {
+	err := d.authorize(timed, to, &request)
+	if err == nil {
 		response, exchange, err = d.client.Do(timed, request)
 	}
 	if response.Status == http.StatusUnauthorized {
 		d.tokens.forget(to.ID)
 	}
-	if err != nil && jobs.Interrupted(ctx) {
-		return jobs.Result{Exchange: exchange}, err // which says nothing of the endpoint
-	}
-	if err != nil && errors.Is(context.Cause(timed), jobs.ErrTimeout) {
+	if err != nil && !jobs.Interrupted(ctx) && errors.Is(context.Cause(timed), jobs.ErrTimeout) {
 		err = fmt.Errorf("%w: %w", jobs.ErrTimeout, err)
 	}
-	o := judge(response, err)
-	d.note(ctx, to, o)
-	return jobs.Result{Exchange: exchange}, jobs.WithPolicy(to.Delivery.override(), o.err)
+	return response, exchange, err
 }
 
 // target finds where a job delivers to. Without it there is nothing to try again.

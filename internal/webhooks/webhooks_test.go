@@ -40,7 +40,7 @@ func start(t *testing.T) *bundle {
 	box, err := sealed.New(base64.StdEncoding.EncodeToString(make([]byte, 32)))
 	require.NoError(t, err)
 	b := &bundle{db: pgtest.New(t)}
-	b.endpoints = &webhooks.Endpoints{DB: b.db, Box: box, Guard: guard, Log: slog.New(slog.DiscardHandler), DisableAfter: 100 * time.Hour}
+	b.endpoints = &webhooks.Endpoints{DB: b.db, Box: box, Guard: guard, Client: outbound.NewClient(guard, "test"), Log: slog.New(slog.DiscardHandler), DisableAfter: 100 * time.Hour}
 	b.kind = webhooks.Kind(b.endpoints, outbound.NewClient(guard, "test"))
 	api := httpapi.New(httpapi.Config{Version: "test", MaxBody: 1 << 20, Log: slog.New(slog.DiscardHandler), Fault: pg.Fault})
 	b.endpoints.Routes(api)
@@ -387,4 +387,29 @@ func TestFormatIsChosenAndChanged(t *testing.T) {
 	require.Empty(t, d.body)
 	rec := b.send(http.MethodPatch, "/endpoints/"+e.ID.String(), `{"format":"xml"}`)
 	require.Equal(t, 422, rec.Code, rec.Body)
+}
+
+func TestMistakesOfABatchAreNamed(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	for body, pointer := range map[string]string{
+		`{"url":"http://127.0.0.1/","batch":{"max_events":1,"max_wait":"5s"}}`:                                "/batch/max_events",
+		`{"url":"http://127.0.0.1/","batch":{"max_events":101,"max_wait":"5s"}}`:                              "/batch/max_events",
+		`{"url":"http://127.0.0.1/","batch":{"max_events":10}}`:                                               "/batch/max_wait",
+		`{"url":"http://127.0.0.1/","batch":{"max_events":10,"max_wait":""}}`:                                 "/batch/max_wait",
+		`{"url":"http://127.0.0.1/","batch":{"max_events":10,"max_wait":"1ms"}}`:                              "/batch/max_wait",
+		`{"url":"http://127.0.0.1/","batch":{"max_events":10,"max_wait":"2h"}}`:                               "/batch/max_wait",
+		`{"url":"http://127.0.0.1/","batch":{"max_wait":"2s"}}`:                                               "/batch/max_events",
+		`{"url":"http://127.0.0.1/","format":"cloudevents-binary","batch":{"max_events":10,"max_wait":"5s"}}`: "/batch",
+		`{"url":"http://127.0.0.1/","batch":{"max_events":10,"max_wait":"5s"},"reset":["batch"]}`:             "",
+	} {
+		rec := b.send(http.MethodPost, "/endpoints", body)
+		require.Equal(t, 422, rec.Code, body)
+		require.Contains(t, rec.Body.String(), `"pointer":"`+pointer, body)
+	}
+	e := b.endpoint(t, 201, http.MethodPost, "/endpoints", `{"url":"http://127.0.0.1/","batch":{"max_events":10,"max_wait":"5s"}}`)
+	require.Equal(t, &webhooks.Batch{MaxEvents: 10, MaxWait: "5s"}, e.Batch)
+	require.Equal(t, 422, b.send(http.MethodPatch, "/endpoints/"+e.ID.String(), `{"format":"cloudevents-binary"}`).Code)
+	e = b.endpoint(t, 200, http.MethodPatch, "/endpoints/"+e.ID.String(), `{"format":"cloudevents-binary","reset":["batch"]}`)
+	require.Nil(t, e.Batch)
 }
