@@ -18,7 +18,6 @@ import (
 )
 
 const lease, slots = 5 * time.Second, 4
-
 // job is what the worker reads of a claimed job.
 type job struct {
 	Lease   string
