@@ -28,7 +28,7 @@ func (d *desk) asking(ctx context.Context, body string) <-chan *httptest.Respons
 		req := httptest.NewRequestWithContext(ctx, http.MethodPost, "/jobs/claim", strings.NewReader(body))
 		req.Header.Set("Content-Type", "application/json")
 		rec := httptest.NewRecorder()
-		d.handler.ServeHTTP(rec, req)
+		d.plain.ServeHTTP(rec, req)
 		answer <- rec
 	}()
 	return answer
