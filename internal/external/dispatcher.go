@@ -51,7 +51,7 @@ type dispatcher struct {
 	ctx     context.Context // of the lines
 	stop    context.CancelFunc
 	running sync.WaitGroup
-	listens sync.Once
+	attends sync.Once
 
 	mu       sync.Mutex
 	lines    map[string]*line
@@ -61,6 +61,7 @@ type dispatcher struct {
 	controls map[string]map[string]queue.Control
 	reload   chan struct{} // a token when a control was changed
 	workers  map[workerKey]*workerID
+	names    *pg.Group[[]named, struct{}] // of workers, on their way to the database
 	orphans  []orphan
 	lost     chan struct{} // a token when there are orphans
 }
@@ -88,6 +89,7 @@ func newDispatcher(db, listen *pg.DB, kinds *jobs.Registry, log *slog.Logger) *d
 		reload: make(chan struct{}, 1), workers: map[workerKey]*workerID{}, lost: make(chan struct{}, 1),
 	}
 	d.ctx, d.stop = context.WithCancel(context.Background())
+	d.names = pg.NewGroup(pg.GroupConfig[[]named]{MaxSize: maxTogether, MaxWaiting: maxAsking}, d.storeNames)
 	return d
 }
 
@@ -102,6 +104,12 @@ func (d *dispatcher) close() {
 // claim waits for jobs, at most so long. It gives none when none came.
 func (d *dispatcher) claim(ctx context.Context, a *ask, wait time.Duration) ([]queue.Claimed, error) {
 	a.answer, a.left, a.once = make(chan handed, 1), len(a.queues), wait == 0
+	if err := d.attend(); err != nil {
+		return nil, err
+	}
+	if err := d.introduce(ctx, a); err != nil {
+		return nil, err
+	}
 	if err := d.enter(a); err != nil {
 		return nil, err
 	}
@@ -136,7 +144,6 @@ func (d *dispatcher) enter(a *ask) error {
 	case d.asking >= maxAsking:
 		return errCrowded
 	}
-	d.listens.Do(d.attend)
 	for _, name := range a.queues {
 		if d.lines[name] == nil {
 			if len(d.lines) >= maxLines {
@@ -191,7 +198,18 @@ func (d *dispatcher) giveBack(ctx context.Context, claimed []queue.Claimed) {
 func heldOf(c *queue.Claimed) queue.Held { return queue.Held{JobID: c.ID, Lease: c.Lease} }
 
 // attend begins, with the first who asks, to listen and to keep the controls fresh.
-func (d *dispatcher) attend() {
+func (d *dispatcher) attend() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return errClosing
+	}
+	d.attends.Do(d.begin)
+	return nil
+}
+
+func (d *dispatcher) begin() {
+	d.running.Go(func() { d.names.Run(d.ctx, 1) })
 	d.running.Go(func() {
 		if err := pg.Listen(d.ctx, d.listen, queue.Channel, d.heard); err != nil {
 			d.log.WarnContext(d.ctx, "not listening for external jobs; polling only", "error", err)

@@ -304,9 +304,14 @@ func (l *line) tidy() {
 func (l *line) claim(g group, n int) (claimed []queue.Claimed, full bool, err error) {
 	// A claim in flight is finished, not cut, when the server stops: its jobs are ours.
 	ctx := context.WithoutCancel(l.d.ctx)
-	w, err := l.d.workerOf(ctx, workerKey{l.queue, g.worker})
-	if err != nil {
-		return nil, false, err
+	l.d.mu.Lock()
+	w := l.d.workerOf(workerKey{l.queue, g.worker})
+	anonymous := g.worker != "" && w.stored.IsZero() // the id is a new one, after a claim without an answer
+	l.d.mu.Unlock()
+	if anonymous {
+		if err := l.d.writeNames(ctx, []named{{w, g.worker}}); err != nil {
+			return nil, false, err
+		}
 	}
 	var others []string // lanes of other tenants
 	slots := queue.Slots{}

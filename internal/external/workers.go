@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/lib/pq"
 
 	"github.com/signalstack/signalstack/internal/pg"
 	"github.com/signalstack/signalstack/internal/queue"
@@ -43,31 +44,84 @@ const (
 	orphanTime = 15 * time.Second
 )
 
-// workerOf gives the id for a name, and writes the name down so that it can be shown.
-func (d *dispatcher) workerOf(ctx context.Context, key workerKey) (*workerID, error) {
-	d.mu.Lock()
+// workerOf gives the id for a name; the lock is held.
+func (d *dispatcher) workerOf(key workerKey) *workerID {
 	w := d.workers[key]
 	if w == nil {
 		w = &workerID{id: uuid.Must(uuid.NewV7())}
 		d.workers[key] = w
 	}
 	w.used = time.Now()
-	fresh := key.name == "" || time.Since(w.stored) < storeAgain
-	d.mu.Unlock()
-	if fresh {
-		return w, nil
+	return w
+}
+
+// introduce writes down the name of who asks, so that it can be shown of its jobs. It is
+// done before the claim and with the names of others: were it part of the claim, the
+// first claims of a thousand workers would take turns with it.
+func (d *dispatcher) introduce(ctx context.Context, a *ask) error {
+	if a.worker == "" {
+		return nil
 	}
+	d.mu.Lock()
+	var fresh []named
+	for _, name := range a.queues {
+		if w := d.workerOf(workerKey{name, a.worker}); time.Since(w.stored) >= storeAgain {
+			fresh = append(fresh, named{w, a.worker})
+		}
+	}
+	d.mu.Unlock()
+	if len(fresh) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	defer context.AfterFunc(d.ctx, cancel)() // nobody writes after that
+	if _, err := d.names.Do(ctx, fresh); err != nil {
+		if d.ctx.Err() != nil {
+			return errClosing
+		}
+		return err
+	}
+	return nil
+}
+
+// named is an id with the name that is to be written down.
+type named struct {
+	worker *workerID
+	name   string
+}
+
+func (d *dispatcher) storeNames(ctx context.Context, batch [][]named) []pg.Outcome[struct{}] {
+	if err := d.writeNames(ctx, slices.Concat(batch...)); err != nil {
+		return pg.FailAll[[]named, struct{}](batch, pg.Fault(err))
+	}
+	return make([]pg.Outcome[struct{}], len(batch))
+}
+
+func (d *dispatcher) writeNames(ctx context.Context, all []named) error {
+	texts := map[uuid.UUID]string{} // each id once
+	for _, n := range all {
+		texts[n.worker.id] = n.name
+	}
+	var ids, names pq.StringArray
+	for id, name := range texts {
+		ids, names = append(ids, id.String()), append(names, name)
+	}
+	// Only this process writes these rows.
 	_, err := d.db.ExecContext(ctx, `
-		INSERT INTO signalstack.lease_workers (id, name, seen_at) VALUES ($1, $2, now())
-		ON CONFLICT (id) DO UPDATE SET seen_at = now()`, w.id, key.name)
+		INSERT INTO signalstack.lease_workers (id, name, seen_at)
+		SELECT id, name, now() FROM unnest($1::uuid[], $2::text[]) AS g (id, name)
+		ON CONFLICT (id) DO UPDATE SET seen_at = now()`, ids, names)
 	if err != nil {
-		return nil, fmt.Errorf("store the name of a worker: %w", err)
+		return fmt.Errorf("store names of workers: %w", err)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	w.stored = time.Now()
+	for _, n := range all {
+		n.worker.stored = time.Now()
+	}
 	d.forgetWorkers()
-	return w, nil
+	return nil
 }
 
 // forgetWorkers forgets names that were not used for long, when there are many. The lock

@@ -20,6 +20,8 @@
 //   - An action whose transform or placeholders fail, or give what the API would
 //     refuse, makes a job that is failed from the start and says why. The event is
 //     accepted, as its other jobs must not wait for somebody to mend a rule.
+//   - An action for a webhook without a transform or payload goes by the transform of its
+//     endpoint, if that has one.
 //   - A transform of a webhook is its whole body, as users of Svix and EventBridge
 //     expect; that of an email makes the data that its templates see and never a
 //     template, so an event cannot write one; else it makes the payload.

@@ -26,6 +26,23 @@
 //
 // An endpoint with event_types subscribes to them and needs no rule.
 //
+// # Filters
+//
+//   - A star in event_types is any run of characters. Those that want exact types, or
+//     what begins with a text and a dot, are found in maps, so that an event costs the
+//     same however many endpoints want others; those with stars elsewhere are asked one
+//     by one.
+//   - A pattern must match as well. Endpoints that want the same types share an index
+//     of their patterns, and the data of an event is parsed only if one of its type looks.
+//     An endpoint that is given a pattern and no event_types gets [*], so that what it
+//     wants is always shown, and an empty list ends the subscription, whatever the pattern.
+//   - A transform makes the body when the event is accepted, of subscriptions and of
+//     rules whose action has neither a transform nor a payload. One that fails makes a job
+//     that is failed from the start and says why.
+//   - What is stored and does not compile here, after a downgrade for instance, is logged
+//     and shown by GET /events/{id}. Without its pattern an endpoint gets no event, as more
+//     than it wants could be more than it may see; without its transform its jobs fail.
+//
 // An endpoint with an ordering has its webhooks delivered in the order in which their
 // events were accepted, all of them or those of one value. Their jobs get an ordering key
 // that begins with the endpoint when they are made, and queue does the rest. Events are

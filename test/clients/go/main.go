@@ -60,7 +60,7 @@ func call(ctx context.Context, path string, in object, out any) (int, error) {
 }
 
 // run claims jobs into free slots until ctx ends, and then waits for those that run.
-func run(ctx context.Context, queue string) error {
+func run(ctx context.Context, queue string) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	ended := make(chan struct{}, slots)
@@ -71,14 +71,13 @@ func run(ctx context.Context, queue string) error {
 		var got struct{ Data []job }
 		in := object{"queues": []string{queue}, "max": free, "wait": "20s", "lease": lease.String(), "worker": fmt.Sprint("go-", os.Getpid())}
 		if status, err := call(ctx, "/jobs/claim", in, &got); err == nil && status != http.StatusOK {
-			return fmt.Errorf("claim: status %d", status)
+			panic(fmt.Sprint("claim: status ", status))
 		}
 		free -= len(got.Data)
 		for _, j := range got.Data {
 			running.Go(func() { j.work(ctx); ended <- struct{}{} })
 		}
 	}
-	return nil
 }
 
 // work does one job while a heartbeat keeps its lease, and says how it ended.
@@ -142,7 +141,5 @@ func (j job) do(ctx context.Context) (any, error) {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	if err := run(ctx, os.Args[2]); err != nil {
-		panic(err)
-	}
+	run(ctx, os.Args[2])
 }
