@@ -269,8 +269,13 @@ func (c *Claimer) Sole() (lane string, ok bool) {
 func (c *Claimer) More() bool { return c.lanes.next(time.Now()) == 0 && !c.controls[wholeQueue].Paused }
 
 // Wait is how long until a lane that reached its rate may be served again, at most
-// most.
-func (c *Claimer) Wait(most time.Duration) time.Duration { return min(most, c.lanes.next(time.Now())) }
+// most. While the queue is paused none is.
+func (c *Claimer) Wait(most time.Duration) time.Duration {
+	if c.controls[wholeQueue].Paused {
+		return most
+	}
+	return min(most, c.lanes.next(time.Now()))
+}
 
 // claim gives the jobs and the time that the statement saw as now.
 func (c *Claimer) claim(ctx context.Context, tx *sqlx.Tx, picks []*pick, limit int) (jobs []Claimed, now time.Time, err error) {

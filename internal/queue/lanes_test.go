@@ -143,6 +143,7 @@ func TestPausedQueueGivesNothing(t *testing.T) {
 	c.SetControls(map[string]queue.Control{"": {Paused: true}}, nil)
 	require.Empty(t, claim(t, c, 10))
 	require.False(t, c.More())
+	require.Equal(t, time.Minute, c.Wait(time.Minute), "a worker does not turn in circles meanwhile")
 	c.SetControls(nil, nil)
 	require.Len(t, claim(t, c, 10), 1)
 }
