@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -30,10 +31,12 @@ type batches struct {
 
 type batch struct {
 	Type string
-	Data []struct {
-		ID, Type string
-		Data     json.RawMessage
-	}
+	Data []batchEvent
+}
+
+type batchEvent struct {
+	ID, Type string
+	Data     json.RawMessage
 }
 
 func (b *batches) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -138,6 +141,7 @@ func TestEventsArriveInBatches(t *testing.T) {
 		require.NoError(t, verifier.Verify(body, to.header[i]))
 		require.Equal(t, "batch", to.got[i].Type)
 		require.LessOrEqual(t, len(to.got[i].Data), 10)
+		require.True(t, slices.IsSortedFunc(to.got[i].Data, func(a, b batchEvent) int { return strings.Compare(a.ID, b.ID) }), "as they came")
 		most = max(most, len(to.got[i].Data))
 	}
 	require.Greater(t, most, 4)

@@ -7,8 +7,11 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/signalstack/signalstack/internal/cloudevents"
 	"github.com/signalstack/signalstack/internal/fault"
@@ -100,11 +103,11 @@ func (d *deliverer) deliverBatch(ctx context.Context, all []jobs.Job, to target)
 	for name, value := range to.headers {
 		header.Set(name, value)
 	}
-	n, body, err := writeBatch(all, to, header)
+	items, err := fit(all, to.Format)
 	if err != nil {
 		return 1, jobs.Result{}, jobs.Permanent(err)
 	}
-	id := batchID(all[:n])
+	n, id, body := len(items), batchID(items), join(items, to, header)
 	request, err := sign(to, id, to.now, header, body)
 	if err != nil {
 		return n, jobs.Result{}, err
@@ -118,43 +121,54 @@ func (d *deliverer) deliverBatch(ctx context.Context, all []jobs.Job, to target)
 
 // batchID names a request by the webhooks in it, so that the same ones sent again are
 // known again. Each has its own id within.
-func batchID(all []jobs.Job) string {
+func batchID(items []batchItem) string {
 	h := sha256.New()
-	for _, j := range all {
-		_, _ = h.Write(j.ID[:])
+	for _, item := range items {
+		_, _ = h.Write(item.id[:])
 	}
 	return "batch_" + hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// writeBatch gives the body for as many of the jobs, from the first, as it holds: a
-// standard webhook of the type batch whose data are those of each event, or an array of
-// CloudEvents (JSON batch format). One that cannot be written is left for an attempt of
-// its own, which tells why.
-func writeBatch(all []jobs.Job, to target, header http.Header) (n int, body []byte, err error) {
-	var b bytes.Buffer
+// batchItem is one webhook of a batch.
+type batchItem struct {
+	id   uuid.UUID
+	body []byte
+}
+
+// fit gives as many of the jobs, from the first, as a request holds, in the order in
+// which they were made. One that cannot be written is left for an attempt of its own,
+// which tells why.
+func fit(all []jobs.Job, format string) ([]batchItem, error) {
+	var items []batchItem
+	bytes := 0
+	for _, job := range all {
+		body, err := writeItem(job, format)
+		if err != nil && len(items) == 0 {
+			return nil, err
+		}
+		if bytes += len(body); err != nil || len(items) > 0 && bytes > maxBatchBytes {
+			break
+		}
+		items = append(items, batchItem{job.ID, body})
+	}
+	slices.SortFunc(items, func(a, b batchItem) int { return slices.Compare(a.id[:], b.id[:]) })
+	return items, nil
+}
+
+// join gives the body of a batch: a standard webhook of the type batch whose data are
+// those of each event, or an array of CloudEvents (JSON batch format).
+func join(items []batchItem, to target, header http.Header) []byte {
 	header.Set("Content-Type", "application/json")
 	begin, end := `{"type":"batch","timestamp":"`+to.now.UTC().Format(time.RFC3339Nano)+`","data":[`, `]}`
 	if to.Format == formatStructured {
 		header.Set("Content-Type", cloudevents.MediaBatch+"; charset=utf-8")
 		begin, end = "[", "]"
 	}
-	b.WriteString(begin)
-	for _, job := range all {
-		item, failed := writeItem(job, to.Format)
-		if failed != nil && n == 0 {
-			return 0, nil, failed
-		}
-		if failed != nil || n > 0 && b.Len()+len(item) > maxBatchBytes {
-			break
-		}
-		if n > 0 {
-			b.WriteByte(',')
-		}
-		b.Write(item)
-		n++
+	bodies := make([][]byte, len(items))
+	for i, item := range items {
+		bodies[i] = item.body
 	}
-	b.WriteString(end)
-	return n, b.Bytes(), nil
+	return slices.Concat([]byte(begin), bytes.Join(bodies, []byte(",")), []byte(end))
 }
 
 func writeItem(job jobs.Job, format string) ([]byte, error) {
