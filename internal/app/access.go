@@ -215,11 +215,11 @@ func (a *App) access() httpapi.Access {
 func (n access) check(c keys.Caller) error {
 	switch {
 	case c.Portal != "" && n.portal == "":
-		return fault.New(fault.Forbidden, "not_in_portal", "A link to the portal does not let do this.")
+		return fault.New(fault.Forbidden, "not_in_portal", "A link to the portal does not allow this.")
 	case c.Portal == look && n.portal == manage:
-		return fault.New(fault.Forbidden, "portal_manage_needed", "This link lets only look; make one with permissions manage.")
+		return fault.New(fault.Forbidden, "portal_manage_needed", "This link allows reading only; make one with the permissions manage.")
 	case c.Portal == "" && !c.Has(n.scope):
-		return fault.New(fault.Forbidden, "scope_"+string(n.scope)+"_needed", "The API key has not the scope %s, which this operation needs.", n.scope)
+		return fault.New(fault.Forbidden, "scope_"+string(n.scope)+"_needed", "The API key lacks the scope %s, which this operation needs.", n.scope)
 	case c.Tenant != "" && n.of.how == alls:
 		return fault.New(fault.Forbidden, "all_tenants_needed", "This is about all tenants, and these credentials act for tenant %s only.", c.Tenant)
 	}

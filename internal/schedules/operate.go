@@ -3,7 +3,6 @@ package schedules
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"time"
 
@@ -50,7 +49,8 @@ func (a *API) once(ctx context.Context, key idempotency.Reservation, do func(tx 
 			if err != nil {
 				return err
 			}
-			if body, err = json.Marshal(made); err != nil || wanted == nil {
+			shown, err := text(made)
+			if body = []byte(shown); err != nil || wanted == nil {
 				return err
 			}
 			wanted[0].Answer = body

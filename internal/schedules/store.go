@@ -106,7 +106,7 @@ func utc(t *time.Time) *time.Time {
 	return &u
 }
 
-// text gives what the table keeps as JSON, with the < and > of placeholders as they
+// text gives JSON as the table keeps it and answers show it, with the < and > of placeholders as they
 // were written.
 func text(v any) (string, error) {
 	var b strings.Builder
