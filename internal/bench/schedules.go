@@ -59,8 +59,8 @@ func benchSchedules(ctx context.Context, b *bench) error {
 	})
 }
 
-// makeSchedules makes a schedule by the API, and all but one of n by copying its row, with
-// times within the second after its own for those that have one of their own.
+// makeSchedules makes a schedule by the API, and all but one of n by copying its row. The
+// copies have UUIDv7s too, so that those which were made together lie together.
 func makeSchedules(ctx context.Context, db *pg.DB, url, body string, n int) error {
 	if n == 0 {
 		return nil
@@ -81,8 +81,8 @@ func makeSchedules(ctx context.Context, db *pg.DB, url, body string, n int) erro
 	}
 	_, err = db.ExecContext(ctx, `
 		INSERT INTO signalstack.schedules (id, tenant, name, spec, action, one_off, paused, anchor, next_at, due_at, created_at, updated_at)
-		SELECT gen_random_uuid(), tenant, '', spec, action, one_off, paused, anchor, next_at, due_at, now(), now()
-		FROM (SELECT * FROM signalstack.schedules ORDER BY created_at DESC, id DESC LIMIT 1) AS s, generate_series(2, $1::int)`, n)
+		SELECT (lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0') || '7' || substr(md5(i::text), 1, 3) || '8' || substr(md5(i::text), 4, 15))::uuid, tenant, '', spec, action, one_off, paused, anchor, next_at, due_at, now(), now()
+		FROM (SELECT * FROM signalstack.schedules ORDER BY created_at DESC, id DESC LIMIT 1) AS s, generate_series(2, $1::int) AS i`, n)
 	if err != nil {
 		return fmt.Errorf("copy a schedule: %w", err)
 	}
