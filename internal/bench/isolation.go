@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,10 @@ const (
 	openTime  = 90 * time.Second
 	// laneEvery is how often the broken endpoint's running jobs are counted.
 	laneEvery = 50 * time.Millisecond
+	// turns is how often deliveries are measured alone, and then beside the broken endpoint
+	// once its breaker has opened. The middle one by its p95 counts: a p95 of a thousand
+	// deliveries on a machine with other work is as high as twice another.
+	turns = 3
 	// brokenType is the type of the events that the broken endpoint gets.
 	brokenType = "bench.broken"
 )
@@ -39,9 +44,30 @@ type isolated struct {
 	Endpoint string  `json:"broken_endpoint"`
 	Waiting  int     `json:"waiting_jobs"`
 	Alone    latency `json:"alone"`
+	AloneP95 spanMS  `json:"alone_p95"`
 	First    beside  `json:"first"`  // until the breaker has opened
 	Steady   beside  `json:"steady"` // from then on
 	OpenedMS float64 `json:"breaker_opened_after_ms"`
+	// SteadyP95 beside AloneP95 tells a difference from what the measure itself varies by.
+	SteadyP95 spanMS `json:"steady_p95"`
+}
+
+// spanMS is the least and the most of the turns.
+type spanMS struct {
+	Least float64 `json:"least_ms"`
+	Most  float64 `json:"most_ms"`
+}
+
+// middle takes the turns of a measurement and gives the middle one by its p95.
+func middle[T any](p95 func(T) float64, turn func() (T, error)) (of T, s spanMS, err error) {
+	all := make([]T, turns)
+	for i := range all {
+		if all[i], err = turn(); err != nil {
+			return of, s, err
+		}
+	}
+	slices.SortFunc(all, func(a, b T) int { return cmp.Compare(p95(a), p95(b)) })
+	return all[turns/2], spanMS{p95(all[0]), p95(all[turns-1])}, nil
 }
 
 // beside is a part of the time beside the broken endpoint.
@@ -81,7 +107,10 @@ func (s *scratch) isolate(ctx context.Context, url string, p *poster, name, targ
 	}
 	i := &isolated{Endpoint: name, Waiting: s.o.Jobs}
 	s.report.line("healthy endpoints beside one that %s", name)
-	if i.Alone, err = s.healthy(ctx, p, until(s.seconds())); err != nil {
+	i.Alone, i.AloneP95, err = middle(func(l latency) float64 { return l.P95 }, func() (latency, error) {
+		return s.healthy(ctx, p, until(s.seconds()))
+	})
+	if err != nil {
 		return err
 	}
 	s.report.latency("  alone", i.Alone)
@@ -97,10 +126,15 @@ func (s *scratch) isolate(ctx context.Context, url string, p *poster, name, targ
 	}
 	i.OpenedMS = inMS(<-opened)
 	s.besideLine("  beside it, until it is found out", i.First)
-	if i.Steady, err = s.beside(ctx, p, made.ID, i.Alone, until(s.seconds())); err != nil {
+	i.Steady, i.SteadyP95, err = middle(func(b beside) float64 { return b.P95 }, func() (beside, error) {
+		return s.beside(ctx, p, made.ID, i.Alone, until(s.seconds()))
+	})
+	if err != nil {
 		return err
 	}
 	s.besideLine("  beside it, from then on", i.Steady)
+	s.report.line("%-36s alone %.1f to %.1f ms, beside it %.1f to %.1f ms", fmt.Sprintf("    p95 of %d turns", turns),
+		i.AloneP95.Least, i.AloneP95.Most, i.SteadyP95.Least, i.SteadyP95.Most)
 	s.report.line("%-36s %.1f s after its first job; %d of its jobs waited", "  its breaker opened", i.OpenedMS/1000, i.Waiting)
 	s.report.Isolation = append(s.report.Isolation, i)
 	return nil
