@@ -12,6 +12,7 @@ import (
 	_ "time/tzdata" // zones of analytics, where the machine has none
 
 	"github.com/signalstack/signalstack/internal/app"
+	"github.com/signalstack/signalstack/internal/client"
 	"github.com/signalstack/signalstack/internal/pg"
 )
 
@@ -57,7 +58,7 @@ func run(ctx context.Context, cut <-chan struct{}, args []string) int {
 	switch {
 	case errors.As(err, new(usageError)), errors.Is(err, pg.ErrBadURL):
 		return exitUsage
-	case errors.Is(err, app.ErrUnreachable):
+	case errors.Is(err, app.ErrUnreachable), errors.Is(err, client.ErrUnreachable):
 		return exitUnreachable
 	}
 	return exitFailure

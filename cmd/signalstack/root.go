@@ -29,7 +29,7 @@ func newRootCmd(cut <-chan struct{}) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see: %s --help", err, cmd.CommandPath())}
 	})
-	root.AddCommand(newServeCmd(cut), newWorkCmd(cut), newAllCmd(cut), newMigrateCmd(), newRulesCmd(), newBenchCmd(),
+	root.AddCommand(newServeCmd(cut), newWorkCmd(cut), newAllCmd(cut), newMigrateCmd(), newRulesCmd(), newSchedulesCmd(), newApplyCmd(), newBenchCmd(),
 		newHealthcheckCmd(), newConfigCmd(), newVersionCmd())
 	return root
 }

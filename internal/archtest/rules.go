@@ -3,7 +3,7 @@ package archtest
 // line is the order of the house, from left to right. A package imports only
 // packages on steps before its own; packages on one step do not know each other.
 var line = [][]string{
-	{"migrations", "internal/fault", "internal/config", "internal/pattern", "internal/cron", "internal/sealed", "internal/archtest"},
+	{"migrations", "internal/fault", "internal/config", "internal/pattern", "internal/cron", "internal/client", "internal/sealed", "internal/archtest"},
 	{"internal/pg", "internal/pg/devpg", "internal/httpapi", "internal/expression"},
 	{"internal/pgtest", "internal/contract", "internal/forbidden"},
 	{"internal/pgtest/withpg"},
