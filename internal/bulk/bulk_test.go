@@ -150,9 +150,10 @@ func TestEachItemIsDoneOnceByRunnersThatDie(t *testing.T) {
 	for range 3 {
 		run(t, db, numbers("numbers", cut))
 	}
-	// And one after the other is stopped, wherever it is.
+	// And one after the other is stopped, wherever it is. They cut too: one that is fast
+	// may do all by itself.
 	for i := range 5 {
-		stop := run(t, db, numbers("numbers", nil))
+		stop := run(t, db, numbers("numbers", cut))
 		require.Eventually(t, func() bool { return get(t, db, "numbers", id).Done >= int64(i*items/10) }, 30*time.Second, time.Millisecond)
 		stop()
 	}
@@ -164,7 +165,7 @@ func TestEachItemIsDoneOnceByRunnersThatDie(t *testing.T) {
 	require.Zero(t, op.Skipped)
 	require.NotNil(t, op.StartedAt)
 	require.NotNil(t, op.FinishedAt)
-	require.Positive(t, slices.Load())
+	require.GreaterOrEqual(t, slices.Load(), int64(4), "one was cut")
 	once(t, db, id, items)
 }
 
