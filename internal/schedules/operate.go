@@ -3,7 +3,6 @@ package schedules
 import (
 	"cmp"
 	"context"
-	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,54 +19,26 @@ import (
 // keyScope keeps the idempotency keys of schedules apart from others.
 const keyScope = "schedules"
 
-// errKeyTaken says that another request committed the same key meanwhile.
-var errKeyTaken = errors.New("the idempotency key was taken meanwhile")
-
-// tries bounds how often a request is tried that lost its key to another one, or that
-// found no partition for its job.
+// tries bounds how often a request is tried that found no partition for its job.
 const tries = 4
 
-// once runs do in a transaction and gives its answer as JSON, but for a key that stands
-// the first one. A reservation without a key protects nothing.
+// once is idempotency.Once with an answer that is shown as JSON, and with a partition for
+// what a schedule makes.
 func (a *API) once(ctx context.Context, key idempotency.Reservation, do func(tx *sqlx.Tx) (any, error)) (body []byte, before bool, err error) {
 	for range tries {
-		err = pg.InTx(ctx, a.DB, func(tx *sqlx.Tx) error {
-			var wanted []idempotency.Reservation
-			if key.Key.Key != "" {
-				wanted = append(wanted, key)
-			}
-			standing, err := idempotency.Find(ctx, tx, wanted)
-			if err != nil {
-				return err
-			}
-			found, known := standing[key.Key]
-			if before = known; before {
-				_, body, err = found.Answer(key.Fingerprint)
-				return err
-			}
+		body, before, err = idempotency.Once(ctx, a.DB, key, a.KeyTTL, func(tx *sqlx.Tx) ([]byte, error) {
 			made, err := do(tx)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			shown, err := text(made)
-			if body = []byte(shown); err != nil || wanted == nil {
-				return err
-			}
-			wanted[0].Answer = body
-			got, err := idempotency.Reserve(ctx, tx, wanted, a.KeyTTL)
-			if err == nil && !got[key.Key] {
-				err = errKeyTaken
-			}
-			return err
+			return []byte(shown), err
 		})
-		switch {
-		case errors.Is(err, errKeyTaken):
-		case pg.IsNoPartition(err):
-			if err := queue.EnsurePartitions(ctx, a.DB, time.Now()); err != nil {
-				return nil, false, err
-			}
-		default:
+		if !pg.IsNoPartition(err) {
 			return body, before, err
+		}
+		if err := queue.EnsurePartitions(ctx, a.DB, time.Now()); err != nil {
+			return nil, false, err
 		}
 	}
 	return nil, false, err
