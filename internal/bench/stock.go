@@ -89,9 +89,9 @@ type stock struct {
 // fillStock makes what a large installation has: jobs in every state over the days
 // of their partitions, and their counts. It then lies as autovacuum leaves it.
 func (s *scratch) fillStock(ctx context.Context, db *pg.DB) error {
-	var now time.Time
-	if err := db.GetContext(ctx, &now, `SELECT now()`); err != nil {
-		return fmt.Errorf("read the clock: %w", err)
+	now, err := pg.Now(ctx, db)
+	if err != nil {
+		return err
 	}
 	first, yesterday := now.AddDate(0, 0, -stockDays), now.AddDate(0, 0, -1)
 	days := make([]time.Time, 0, stockDays+1)

@@ -33,9 +33,9 @@ func keyOf(text string) key {
 // list gives up to limit types after a key: those that are registered (only true),
 // those that came lately and are not (only false), or all of them (only nil).
 func list(ctx context.Context, q pg.Querier, tenant string, only *bool, after key, limit int) ([]ListedType, error) {
-	var now time.Time
-	if err := q.GetContext(ctx, &now, `SELECT now()`); err != nil {
-		return nil, fmt.Errorf("read clock: %w", err)
+	now, err := pg.Now(ctx, q)
+	if err != nil {
+		return nil, err
 	}
 	seen, err := analytics.SeenTypes(ctx, q, tenant, now.Add(-recent), now)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/signalstack/signalstack/internal/fault"
 	"github.com/signalstack/signalstack/internal/httpapi"
+	"github.com/signalstack/signalstack/internal/pg"
 )
 
 // Routes lists the operations on keys and on links to the portal.
@@ -44,7 +45,7 @@ func (r *Ring) create(ctx context.Context, _ *struct{ httpapi.JSONBody }, given 
 	n := given.Value
 	fresh := row{ID: uuid.Must(uuid.NewV7()), Name: n.Name, Tenant: n.Tenant, Scopes: n.Scopes}
 	if at, _ := httpapi.ParseTime("", n.ExpiresAt); !at.IsZero() {
-		now, err := clock(ctx, r.db)
+		now, err := pg.Now(ctx, r.db)
 		if err != nil {
 			return nil, err
 		}
@@ -134,7 +135,7 @@ func (r *Ring) link(ctx context.Context, _ *struct{ httpapi.JSONBody }, given ht
 	case len(r.signing) == 0:
 		return nil, errNoSecret
 	}
-	now, err := clock(ctx, r.db)
+	now, err := pg.Now(ctx, r.db)
 	if err != nil {
 		return nil, err
 	}

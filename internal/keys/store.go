@@ -36,16 +36,8 @@ const columns = `id, hash, prefix, name, tenant, scopes, created_at, expires_at,
 func (r row) show() Key {
 	return Key{
 		ID: r.ID, Prefix: r.Prefix, Name: r.Name, Scopes: r.Scopes, Tenant: r.Tenant,
-		CreatedAt: r.CreatedAt.UTC(), ExpiresAt: utc(r.ExpiresAt), LastUsedAt: utc(r.LastUsedAt),
+		CreatedAt: r.CreatedAt.UTC(), ExpiresAt: pg.UTC(r.ExpiresAt), LastUsedAt: pg.UTC(r.LastUsedAt),
 	}
-}
-
-func utc(t *time.Time) *time.Time {
-	if t == nil {
-		return nil
-	}
-	u := t.UTC()
-	return &u
 }
 
 // load gives all keys, those of before when nothing has changed since. The version is
@@ -154,15 +146,6 @@ func noteUse(ctx context.Context, q pg.Querier, id uuid.UUID) error {
 		UPDATE signalstack.keys SET last_used_at = now()
 		WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '30 seconds')`, id)
 	return err
-}
-
-// clock is the database's.
-func clock(ctx context.Context, q pg.Querier) (time.Time, error) {
-	var now time.Time
-	if err := q.GetContext(ctx, &now, `SELECT now()`); err != nil {
-		return time.Time{}, fmt.Errorf("read the clock: %w", err)
-	}
-	return now, nil
 }
 
 // revokeLinks ends the links of a tenant, and forgets what ended those that no longer

@@ -142,9 +142,9 @@ func (p *Partitioner) Run(ctx context.Context) error {
 // EnsureAhead makes the partitions of today and the next days by the database's
 // clock.
 func EnsureAhead(ctx context.Context, db *pg.DB) error {
-	var now time.Time
-	if err := db.GetContext(ctx, &now, `SELECT now()`); err != nil {
-		return fmt.Errorf("read the clock: %w", err)
+	now, err := pg.Now(ctx, db)
+	if err != nil {
+		return err
 	}
 	days := make([]time.Time, 0, partitionsAhead+1)
 	for d := range partitionsAhead + 1 {

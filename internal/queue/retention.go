@@ -73,9 +73,9 @@ func (r *Retention) Run(ctx context.Context) error {
 
 // Pass removes what may go by the database's clock, from the oldest day on.
 func (r *Retention) Pass(ctx context.Context) error {
-	var now time.Time
-	if err := r.DB.GetContext(ctx, &now, `SELECT now()`); err != nil {
-		return fmt.Errorf("read the clock: %w", err)
+	now, err := pg.Now(ctx, r.DB)
+	if err != nil {
+		return err
 	}
 	days, err := partitionDays(ctx, r.DB)
 	if err != nil {

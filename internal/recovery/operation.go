@@ -12,6 +12,7 @@ import (
 	"github.com/signalstack/signalstack/internal/bulk"
 	"github.com/signalstack/signalstack/internal/fault"
 	"github.com/signalstack/signalstack/internal/httpapi"
+	"github.com/signalstack/signalstack/internal/pg"
 	"github.com/signalstack/signalstack/internal/queue"
 	"github.com/signalstack/signalstack/internal/webhooks"
 )
@@ -217,19 +218,11 @@ func show(op bulk.Operation) (Operation, error) {
 	o := Operation{
 		ID: op.ID, Tenant: op.Tenant, Action: s.Action, State: op.State, Filter: s.Filter, Priority: s.Priority, Rate: op.Rate,
 		Total: op.Total, Done: op.Done, Jobs: op.Made, Skipped: op.Skipped, LastError: op.LastError,
-		CreatedAt: op.CreatedAt.UTC(), StartedAt: utc(op.StartedAt), FinishedAt: utc(op.FinishedAt),
+		CreatedAt: op.CreatedAt.UTC(), StartedAt: pg.UTC(op.StartedAt), FinishedAt: pg.UTC(op.FinishedAt),
 	}
 	if id, err := uuid.Parse(op.Position); err == nil {
 		at := queue.IDTime(id).UTC()
 		o.Position = &at
 	}
 	return o, nil
-}
-
-func utc(t *time.Time) *time.Time {
-	if t == nil {
-		return nil
-	}
-	u := t.UTC()
-	return &u
 }

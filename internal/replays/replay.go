@@ -11,6 +11,7 @@ import (
 	"github.com/signalstack/signalstack/internal/events"
 	"github.com/signalstack/signalstack/internal/fault"
 	"github.com/signalstack/signalstack/internal/httpapi"
+	"github.com/signalstack/signalstack/internal/pg"
 	"github.com/signalstack/signalstack/internal/queue"
 )
 
@@ -216,7 +217,7 @@ func show(op bulk.Operation) (Replay, error) {
 	r := Replay{
 		ID: op.ID, Tenant: op.Tenant, State: op.State, EventID: s.EventID, Filter: s.Filter, Rules: s.Rules, Endpoints: s.Endpoints,
 		Priority: s.Priority, Rate: op.Rate, Total: op.Total, Done: op.Done, Failed: op.Skipped, Jobs: op.Made,
-		LastError: op.LastError, CreatedAt: op.CreatedAt.UTC(), StartedAt: utc(op.StartedAt), FinishedAt: utc(op.FinishedAt),
+		LastError: op.LastError, CreatedAt: op.CreatedAt.UTC(), StartedAt: pg.UTC(op.StartedAt), FinishedAt: pg.UTC(op.FinishedAt),
 	}
 	if s.EventID != nil {
 		r.Rate = 0
@@ -226,12 +227,4 @@ func show(op bulk.Operation) (Replay, error) {
 		r.Position = &at
 	}
 	return r, nil
-}
-
-func utc(t *time.Time) *time.Time {
-	if t == nil {
-		return nil
-	}
-	u := t.UTC()
-	return &u
 }

@@ -103,7 +103,7 @@ func keyedOut[T any](status int, body []byte, before bool) *keyed[T] {
 func (a *API) create(ctx context.Context, in *createIn, given httpapi.Item[NewSchedule]) (*keyed[Schedule], error) {
 	key, wrong := intake.KeyOf(in.IdempotencyKey, nil, false)
 	given.Add(wrong...)
-	now, err := clock(ctx, a.DB)
+	now, err := pg.Now(ctx, a.DB)
 	if err != nil {
 		return nil, err
 	}
@@ -323,7 +323,7 @@ func (a *API) preview(ctx context.Context, _ *struct{ httpapi.JSONBody }, given 
 	from, _ := httpapi.ParseTime("", p.From) // checked
 	if p.From == "" {
 		var err error
-		if from, err = clock(ctx, a.DB); err != nil {
+		if from, err = pg.Now(ctx, a.DB); err != nil {
 			return nil, err
 		}
 	}

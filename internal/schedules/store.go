@@ -86,7 +86,7 @@ func arrayText(ids []uuid.UUID) string {
 func (r *row) show() Schedule {
 	s := Schedule{
 		ID: r.ID, Tenant: r.Tenant, Name: r.Name, Timing: r.spec.Timing, Rest: r.spec.Rest, Action: r.action, State: "active",
-		NextFireAt: utc(r.NextAt), LastFireAt: utc(r.LastFireAt), Fires: r.Fires, Missed: r.Missed, Queued: r.Queued,
+		NextFireAt: pg.UTC(r.NextAt), LastFireAt: pg.UTC(r.LastFireAt), Fires: r.Fires, Missed: r.Missed, Queued: r.Queued,
 		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
 	}
 	switch {
@@ -96,14 +96,6 @@ func (r *row) show() Schedule {
 		s.State = "ended"
 	}
 	return s
-}
-
-func utc(t *time.Time) *time.Time {
-	if t == nil {
-		return nil
-	}
-	u := t.UTC()
-	return &u
 }
 
 // text gives JSON as the table keeps it and answers show it, with the < and > of placeholders as they
@@ -116,15 +108,6 @@ func text(v any) (string, error) {
 		return "", fmt.Errorf("write schedule: %w", err)
 	}
 	return strings.TrimSpace(b.String()), nil
-}
-
-// clock gives the time of the database.
-func clock(ctx context.Context, q pg.Querier) (time.Time, error) {
-	var now time.Time
-	if err := q.GetContext(ctx, &now, `SELECT now()`); err != nil {
-		return time.Time{}, fmt.Errorf("read the clock: %w", err)
-	}
-	return now.UTC(), nil
 }
 
 // dueAt is when to look at the row. What is queued goes on while the clock is paused.
