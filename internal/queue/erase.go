@@ -111,23 +111,15 @@ func idsOf(jobs []jobOfEvent) pq.StringArray {
 	return arrayOf(ids)
 }
 
-// livingJobs gives those of the jobs that have not ended, by the primary keys.
+// livingJobs gives those of the jobs that have not ended.
 func livingJobs(ctx context.Context, tx *sqlx.Tx, jobs []jobOfEvent) ([]jobOfEvent, error) {
-	if len(jobs) == 0 {
-		return nil, nil
+	ids := make([]uuid.UUID, len(jobs))
+	for i, j := range jobs {
+		ids[i] = j.ID
 	}
-	var ids []uuid.UUID
-	err := tx.SelectContext(ctx, &ids, `
-		SELECT job_id FROM signalstack.ready WHERE job_id = ANY ($1::uuid[])
-		UNION SELECT job_id FROM signalstack.scheduled WHERE job_id = ANY ($1::uuid[])
-		UNION SELECT job_id FROM signalstack.running WHERE job_id = ANY ($1::uuid[])
-		UNION SELECT job_id FROM signalstack.ordered WHERE job_id = ANY ($1::uuid[])`, idsOf(jobs))
+	is, err := Unfinished(ctx, tx, ids)
 	if err != nil {
-		return nil, fmt.Errorf("look for living jobs: %w", err)
-	}
-	is := make(map[uuid.UUID]bool, len(ids))
-	for _, id := range ids {
-		is[id] = true
+		return nil, err
 	}
 	var living []jobOfEvent
 	for _, j := range jobs {

@@ -25,6 +25,7 @@ func Statements() map[string]string {
 	return map[string]string{
 		"claim by priority": claimByPriority, "claim by age": claimByAge, "settle": settleSQL, "settle in order": settleInOrderSQL,
 		"look at ended": lookAtEndedSQL, "retry many": retryManySQL, "cancel many": cancelManySQL,
+		"gather": gatherSQL, "unfinished": unfinishedSQL,
 	}
 }
 

@@ -116,28 +116,6 @@ func CancelIn(ctx context.Context, tx *sqlx.Tx, id uuid.UUID, why string) error 
 	return err
 }
 
-// Unfinished gives those of the jobs that wait or run, by the primary keys of the
-// tables in which they do.
-func Unfinished(ctx context.Context, q pg.Querier, ids []uuid.UUID) (map[uuid.UUID]bool, error) {
-	going := map[uuid.UUID]bool{}
-	if len(ids) == 0 {
-		return going, nil
-	}
-	var rows []uuid.UUID
-	err := q.SelectContext(ctx, &rows, `
-		SELECT g.id FROM unnest($1::uuid[]) AS g (id)
-		WHERE EXISTS (SELECT FROM signalstack.ready WHERE job_id = g.id) OR EXISTS (SELECT FROM signalstack.scheduled WHERE job_id = g.id)
-		   OR EXISTS (SELECT FROM signalstack.running WHERE job_id = g.id) OR EXISTS (SELECT FROM signalstack.ordered WHERE job_id = g.id)`,
-		pg.UUIDs(len(ids), func(i int) uuid.UUID { return ids[i] }))
-	if err != nil {
-		return nil, fmt.Errorf("look for unfinished jobs: %w", err)
-	}
-	for _, id := range rows {
-		going[id] = true
-	}
-	return going, nil
-}
-
 // cancelWhileWaiting cancels a locked job that waits, however it moves meanwhile.
 func cancelWhileWaiting(ctx context.Context, tx *sqlx.Tx, j operated, why string) (bool, error) {
 	for try := 1; ; try++ {
@@ -244,9 +222,7 @@ func endedAs(ctx context.Context, tx *sqlx.Tx, id uuid.UUID) (State, error) {
 	var state State
 	err := tx.GetContext(ctx, &state, `
 		SELECT coalesce((
-		    SELECT CASE WHEN EXISTS (SELECT FROM signalstack.ready WHERE job_id = $1) OR EXISTS (SELECT FROM signalstack.scheduled WHERE job_id = $1)
-		                  OR EXISTS (SELECT FROM signalstack.running WHERE job_id = $1) OR EXISTS (SELECT FROM signalstack.ordered WHERE job_id = $1)
-		                THEN '' ELSE nullif(state, 'retrying') END
+		    SELECT CASE WHEN EXISTS (`+Living("$1")+`) THEN '' ELSE nullif(state, 'retrying') END
 		    FROM signalstack.attempts WHERE job_id = $1 ORDER BY lease DESC LIMIT 1), '')`, id)
 	if err != nil {
 		return "", fmt.Errorf("read state of job: %w", err)

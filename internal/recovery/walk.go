@@ -78,16 +78,12 @@ const (
         ) AS w LIMIT 1
     ) AS a
     WHERE ($16::text = '' OR a.state = $16)`
-	isFree = `
-    LEFT JOIN LATERAL (
-        SELECT true AS yes FROM (
-            (SELECT FROM signalstack.ready WHERE job_id >= f.id AND job_id <= f.id ORDER BY job_id LIMIT 1)
-            UNION ALL SELECT FROM signalstack.scheduled WHERE job_id = f.id
-            UNION ALL SELECT FROM signalstack.running WHERE job_id = f.id UNION ALL SELECT FROM signalstack.ordered WHERE job_id = f.id
-        ) AS w LIMIT 1
-    ) AS living ON true
-    WHERE living.yes IS NULL`
 )
+
+// isFree leaves out what is on its way already.
+var isFree = `
+    LEFT JOIN LATERAL (` + queue.Living("f.id") + `) AS living ON true
+    WHERE living.yes IS NULL`
 
 // countText counts what fits of the rows that are read, and findText gives the first $17
 // of it: it stops reading when it has them.
