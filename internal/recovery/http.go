@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
 	"github.com/jmoiron/sqlx"
 
@@ -39,6 +38,7 @@ const inBackground = " Workers take the jobs in the order of their creation, eac
 
 // Routes lists the operations.
 func (a *API) Routes(api *httpapi.API) {
+	shown := bulk.Shown[Operation]{DB: a.DB, Kind: kindName, Noun: noun, Path: "/operations", Show: show}
 	httpapi.RegisterBody(api, httpapi.Operation{
 		OperationID: "retry-jobs", Method: http.MethodPost, Path: pathRetry, DefaultStatus: http.StatusAccepted, Tags: []string{"recovery"},
 		Summary:     "Take up all jobs of a filter again, in the background",
@@ -58,25 +58,16 @@ func (a *API) Routes(api *httpapi.API) {
 	httpapi.Register(api, httpapi.Operation{
 		OperationID: "list-operations", Method: http.MethodGet, Path: "/operations", Tags: []string{"recovery"},
 		Summary: "List operations on jobs, newest first", Description: "Those that ended are kept for 30 days.",
-	}, a.list)
+	}, shown.List)
 	httpapi.Register(api, httpapi.Operation{
 		OperationID: "get-operation", Method: http.MethodGet, Path: "/operations/{id}", Tags: []string{"recovery"}, Summary: "Get an operation with its progress",
-	}, a.get)
+	}, shown.Get)
 	httpapi.Register(api, httpapi.Operation{
 		OperationID: "cancel-operation", Method: http.MethodPost, Path: "/operations/{id}/cancel", Tags: []string{"recovery"},
 		Summary: "Cancel an operation", Description: "No more jobs are taken up from the answer on; those that were go on. One that has ended is 409.",
-	}, a.cancel)
+	}, shown.Cancel)
 	for _, path := range []string{pathRetry, pathCancel, pathRecover} {
-		documentDryRun(api, path)
-	}
-}
-
-// documentDryRun adds the second answer of an operation to its document.
-func documentDryRun(api *httpapi.API, path string) {
-	doc := api.OpenAPI()
-	doc.Paths[path].Post.Responses["200"] = &huma.Response{
-		Description: "What it would do, for a dry run",
-		Content:     map[string]*huma.MediaType{"application/json": {Schema: httpapi.SchemaOf[JobsDryRun](doc.Components.Schemas)}},
+		httpapi.AlsoAnswers[JobsDryRun](api, path, "200", "What it would do, for a dry run")
 	}
 }
 
@@ -85,14 +76,8 @@ type createOut struct {
 	Status   int
 	Location string `header:"Location" doc:"Where the operation is; absent for a dry run"`
 	Replayed string `header:"Idempotency-Replayed" doc:"true when this answer was given before"`
-	Body     answer
+	Body     httpapi.Encoded[Operation]
 }
-
-// answer is an operation as its bytes.
-type answer struct{ httpapi.JSON }
-
-// Schema documents the operation.
-func (answer) Schema(r huma.Registry) *huma.Schema { return httpapi.SchemaOf[Operation](r) }
 
 // asked is an operation that somebody asks for.
 type asked struct {
@@ -161,7 +146,7 @@ func (a *API) begin(ctx context.Context, n asked) (*createOut, error) {
 			return nil, err
 		}
 		body, err := json.Marshal(d)
-		return &createOut{Status: http.StatusOK, Body: answer{body}}, err
+		return &createOut{Status: http.StatusOK, Body: httpapi.Encoded[Operation]{JSON: body}}, err
 	}
 	text, err := json.Marshal(n.spec)
 	if err != nil {
@@ -185,7 +170,7 @@ func (a *API) begin(ctx context.Context, n asked) (*createOut, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &createOut{Status: http.StatusAccepted, Body: answer{body}}
+	out := &createOut{Status: http.StatusAccepted, Body: httpapi.Encoded[Operation]{JSON: body}}
 	if before {
 		out.Replayed = "true"
 		var first struct{ ID uuid.UUID }
@@ -196,59 +181,4 @@ func (a *API) begin(ctx context.Context, n asked) (*createOut, error) {
 	}
 	out.Location = "/operations/" + id.String()
 	return out, nil
-}
-
-// listIn are the filters of the list.
-type listIn struct {
-	Tenant string `query:"tenant"`
-	State  string `query:"state" enum:"running,done,canceled,failed"`
-	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50"`
-	Cursor string `query:"cursor" doc:"next_cursor of the page before, with the same filters"`
-}
-
-func (a *API) list(ctx context.Context, in *listIn) (*httpapi.PageOut[Operation], error) {
-	l := httpapi.List{Path: "/operations", Filters: map[string]string{"tenant": in.Tenant, "state": in.State}}
-	after, err := l.Key(in.Cursor)
-	if err != nil {
-		return nil, err
-	}
-	ops, err := bulk.List(ctx, a.DB, bulk.Filter{Kind: kindName, Tenant: in.Tenant, State: bulk.State(in.State), After: after, Limit: in.Limit + 1})
-	if err != nil {
-		return nil, err
-	}
-	all := make([]Operation, len(ops))
-	for i, op := range ops {
-		if all[i], err = show(op); err != nil {
-			return nil, err
-		}
-	}
-	return httpapi.NewPage(all, in.Limit, l, func(o Operation) string { return o.ID.String() }), nil
-}
-
-type byID struct {
-	ID string `path:"id" format:"uuid" doc:"The operation's id"`
-}
-
-type operationOut struct{ Body Operation }
-
-func (a *API) get(ctx context.Context, in *byID) (*operationOut, error) {
-	return shown(in, func(id uuid.UUID) (bulk.Operation, error) { return bulk.Get(ctx, a.DB, kindName, noun, id) })
-}
-
-func (a *API) cancel(ctx context.Context, in *byID) (*operationOut, error) {
-	return shown(in, func(id uuid.UUID) (bulk.Operation, error) { return bulk.Cancel(ctx, a.DB, kindName, noun, id) })
-}
-
-// shown answers with the operation that an act on it gives.
-func shown(in *byID, act func(uuid.UUID) (bulk.Operation, error)) (*operationOut, error) {
-	id, err := httpapi.ParseID(in.ID)
-	if err != nil {
-		return nil, err
-	}
-	op, err := act(id)
-	if err != nil {
-		return nil, err
-	}
-	o, err := show(op)
-	return &operationOut{Body: o}, err
 }

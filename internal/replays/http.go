@@ -6,9 +6,6 @@ import (
 	"encoding/json"
 	"net/http"
 
-	"github.com/danielgtaylor/huma/v2"
-	"github.com/google/uuid"
-
 	"github.com/signalstack/signalstack/internal/bulk"
 	"github.com/signalstack/signalstack/internal/httpapi"
 	"github.com/signalstack/signalstack/internal/idempotency"
@@ -17,6 +14,7 @@ import (
 
 // Routes lists the operations on replays.
 func (a *API) Routes(api *httpapi.API) {
+	shown := bulk.Shown[Replay]{DB: a.DB, Kind: kindName, Noun: noun, Path: "/replays", Show: show}
 	httpapi.RegisterBody(api, httpapi.Operation{
 		OperationID: "replay-event", Method: http.MethodPost, Path: "/events/{id}/replay", DefaultStatus: http.StatusCreated, Tags: []string{"replays"},
 		Summary: "Route one event again", Description: "The answer comes when its new jobs are durable. With dry_run they are only counted, and the answer is 200.",
@@ -30,25 +28,16 @@ func (a *API) Routes(api *httpapi.API) {
 	httpapi.Register(api, httpapi.Operation{
 		OperationID: "list-replays", Method: http.MethodGet, Path: "/replays", Tags: []string{"replays"},
 		Summary: "List replays, newest first", Description: "Those that ended are kept for 30 days, their jobs as long as any.",
-	}, a.list)
+	}, shown.List)
 	httpapi.Register(api, httpapi.Operation{
 		OperationID: "get-replay", Method: http.MethodGet, Path: "/replays/{id}", Tags: []string{"replays"}, Summary: "Get a replay with its progress",
-	}, a.get)
+	}, shown.Get)
 	httpapi.Register(api, httpapi.Operation{
 		OperationID: "cancel-replay", Method: http.MethodPost, Path: "/replays/{id}/cancel", Tags: []string{"replays"},
 		Summary: "Cancel a replay", Description: "No more jobs are made from the answer on; those that were made go on. One that has ended is 409.",
-	}, a.cancel)
+	}, shown.Cancel)
 	for _, path := range []string{"/events/{id}/replay", "/replays"} {
-		documentDryRun(api, path)
-	}
-}
-
-// documentDryRun adds the second answer of an operation to its document.
-func documentDryRun(api *httpapi.API, path string) {
-	doc := api.OpenAPI()
-	doc.Paths[path].Post.Responses["200"] = &huma.Response{
-		Description: "What it would do, for a dry run",
-		Content:     map[string]*huma.MediaType{"application/json": {Schema: httpapi.SchemaOf[DryRun](doc.Components.Schemas)}},
+		httpapi.AlsoAnswers[DryRun](api, path, "200", "What it would do, for a dry run")
 	}
 }
 
@@ -62,25 +51,19 @@ type createOut[T any] struct {
 	Status   int
 	Location string `header:"Location" doc:"Where the replay is; absent for a dry run"`
 	Replayed string `header:"Idempotency-Replayed" doc:"true when this answer was given before"`
-	Body     answer[T]
+	Body     httpapi.Encoded[T]
 }
-
-// answer is a T as its bytes.
-type answer[T any] struct{ httpapi.JSON }
-
-// Schema documents the T.
-func (answer[T]) Schema(r huma.Registry) *huma.Schema { return httpapi.SchemaOf[T](r) }
 
 func counted[T any](d DryRun) (*createOut[T], error) {
 	body, err := json.Marshal(d)
-	return &createOut[T]{Status: http.StatusOK, Body: answer[T]{body}}, err
+	return &createOut[T]{Status: http.StatusOK, Body: httpapi.Encoded[T]{JSON: body}}, err
 }
 
 func created[T any](status int, made answered, err error) (*createOut[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &createOut[T]{Status: status, Location: "/replays/" + made.id.String(), Body: answer[T]{made.body}}
+	out := &createOut[T]{Status: status, Location: "/replays/" + made.id.String(), Body: httpapi.Encoded[T]{JSON: made.body}}
 	if made.before {
 		out.Replayed = "true"
 	}
@@ -141,59 +124,4 @@ func (a *API) create(ctx context.Context, in *intake.CreateIn, given httpapi.Ite
 	}
 	made, err := a.begin(ctx, n, tenant, once)
 	return created[Replay](http.StatusAccepted, made, err)
-}
-
-// listIn are the filters of the list.
-type listIn struct {
-	Tenant string `query:"tenant"`
-	State  string `query:"state" enum:"running,done,canceled,failed"`
-	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50"`
-	Cursor string `query:"cursor" doc:"next_cursor of the page before, with the same filters"`
-}
-
-func (a *API) list(ctx context.Context, in *listIn) (*httpapi.PageOut[Replay], error) {
-	l := httpapi.List{Path: "/replays", Filters: map[string]string{"tenant": in.Tenant, "state": in.State}}
-	after, err := l.Key(in.Cursor)
-	if err != nil {
-		return nil, err
-	}
-	ops, err := bulk.List(ctx, a.DB, bulk.Filter{Kind: kindName, Tenant: in.Tenant, State: bulk.State(in.State), After: after, Limit: in.Limit + 1})
-	if err != nil {
-		return nil, err
-	}
-	all := make([]Replay, len(ops))
-	for i, op := range ops {
-		if all[i], err = show(op); err != nil {
-			return nil, err
-		}
-	}
-	return httpapi.NewPage(all, in.Limit, l, func(r Replay) string { return r.ID.String() }), nil
-}
-
-type byID struct {
-	ID string `path:"id" format:"uuid" doc:"The replay's id"`
-}
-
-type replayOut struct{ Body Replay }
-
-func (a *API) get(ctx context.Context, in *byID) (*replayOut, error) {
-	return shown(in, func(id uuid.UUID) (bulk.Operation, error) { return bulk.Get(ctx, a.DB, kindName, noun, id) })
-}
-
-func (a *API) cancel(ctx context.Context, in *byID) (*replayOut, error) {
-	return shown(in, func(id uuid.UUID) (bulk.Operation, error) { return bulk.Cancel(ctx, a.DB, kindName, noun, id) })
-}
-
-// shown answers with the replay that an act on it gives.
-func shown(in *byID, act func(uuid.UUID) (bulk.Operation, error)) (*replayOut, error) {
-	id, err := httpapi.ParseID(in.ID)
-	if err != nil {
-		return nil, err
-	}
-	op, err := act(id)
-	if err != nil {
-		return nil, err
-	}
-	r, err := show(op)
-	return &replayOut{Body: r}, err
 }

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
 	"github.com/jmoiron/sqlx"
 
 	"github.com/signalstack/signalstack/internal/fault"
@@ -68,11 +67,7 @@ func (a *API) Routes(api *httpapi.API) {
 		Description: "Also one that is paused or has ended; its own fires stay as they are. With the answer 201 the job or event is there. " +
 			"While the last run is going, overlap decides: with skip, and with queue when max_queued wait, the answer is 409; with queue it is 202 and state queued.",
 	}, a.runNow)
-	doc := api.OpenAPI()
-	doc.Paths["/schedules/{id}/run"].Post.Responses["202"] = &huma.Response{
-		Description: "It waits for the end of the last run",
-		Content:     map[string]*huma.MediaType{"application/json": {Schema: httpapi.SchemaOf[ScheduleRun](doc.Components.Schemas)}},
-	}
+	httpapi.AlsoAnswers[ScheduleRun](api, "/schedules/{id}/run", "202", "It waits for the end of the last run")
 }
 
 type createIn struct {
@@ -84,16 +79,11 @@ type createIn struct {
 type keyed[T any] struct {
 	Status   int
 	Replayed string `header:"Idempotency-Replayed" doc:"true when this answer was given before"`
-	Body     answer[T]
+	Body     httpapi.Encoded[T]
 }
 
-type answer[T any] struct{ httpapi.JSON }
-
-// Schema documents the T.
-func (answer[T]) Schema(r huma.Registry) *huma.Schema { return httpapi.SchemaOf[T](r) }
-
 func keyedOut[T any](status int, body []byte, before bool) *keyed[T] {
-	out := &keyed[T]{Status: status, Body: answer[T]{body}}
+	out := &keyed[T]{Status: status, Body: httpapi.Encoded[T]{JSON: body}}
 	if before {
 		out.Replayed = "true"
 	}
