@@ -26,8 +26,8 @@ type Config struct {
 	Addr               string        `env:"SIGNALSTACK_ADDR" cmd:"serve all" help:"address to serve HTTP on (default :8080, 127.0.0.1:8080 for all)"`
 	MaxBody            Size          `env:"SIGNALSTACK_MAX_BODY" envDefault:"1MiB" cmd:"serve all" help:"largest request body"`
 	IdempotencyTTL     time.Duration `env:"SIGNALSTACK_IDEMPOTENCY_TTL" envDefault:"24h" cmd:"serve all" help:"how long an idempotency key is kept"`
-	Queues             Queues        `env:"SIGNALSTACK_QUEUES" envDefault:"default=50,email=10" cmd:"work all" help:"queues to work on, each with how many of its jobs run at once"`
-	Concurrency        int           `env:"SIGNALSTACK_CONCURRENCY" envDefault:"50" cmd:"work all" help:"how many jobs run at once in a queue that names no number"`
+	Queues             Queues        `env:"SIGNALSTACK_QUEUES" envDefault:"default=200,email=10" cmd:"work all" help:"queues to work on, each with how many of its jobs run at once"`
+	Concurrency        int           `env:"SIGNALSTACK_CONCURRENCY" envDefault:"200" cmd:"work all" help:"how many jobs run at once in a queue that names no number"`
 	Lease              time.Duration `env:"SIGNALSTACK_LEASE" envDefault:"10s" cmd:"work all" help:"after how long without a sign of life a worker's jobs are rescued"`
 	ShutdownGrace      time.Duration `env:"SIGNALSTACK_SHUTDOWN_GRACE" envDefault:"25s" cmd:"serve work all" help:"how long running jobs may finish when the process is told to stop"`
 	RetentionSucceeded time.Duration `env:"SIGNALSTACK_RETENTION_SUCCEEDED" envDefault:"168h" cmd:"work all" help:"how long succeeded jobs are kept; 0 for ever"`

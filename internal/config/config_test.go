@@ -25,8 +25,8 @@ func load(t *testing.T, environ ...string) config.Config {
 func TestDefaultsAreUsable(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, config.Config{
-		DatabaseConns: 20, MaxBody: 1 << 20, IdempotencyTTL: 24 * time.Hour, Queues: config.Queues{"default": 50, "email": 10},
-		Concurrency: 50, Lease: 10 * time.Second, ShutdownGrace: 25 * time.Second, LogFormat: "auto", LogLevel: slog.LevelInfo,
+		DatabaseConns: 20, MaxBody: 1 << 20, IdempotencyTTL: 24 * time.Hour, Queues: config.Queues{"default": 200, "email": 10},
+		Concurrency: 200, Lease: 10 * time.Second, ShutdownGrace: 25 * time.Second, LogFormat: "auto", LogLevel: slog.LevelInfo,
 		RetentionSucceeded: 7 * 24 * time.Hour, RetentionFailed: 30 * 24 * time.Hour, RetentionEvents: 30 * 24 * time.Hour,
 		RetentionExchanges: 7 * 24 * time.Hour, DisableAfter: 5 * 24 * time.Hour,
 	}, load(t))

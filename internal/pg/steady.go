@@ -42,8 +42,16 @@ func HoldPlans(ctx context.Context, tx *sqlx.Tx) error {
 
 func isSteady(ctx context.Context) bool { return ctx.Value(steadyKey{}) != nil }
 
+type keptKey struct{}
+
+// Kept is for a read outside a transaction that runs all the time: with this context a
+// connection to the server itself plans it once.
+func Kept(ctx context.Context) context.Context { return context.WithValue(ctx, keptKey{}, true) }
+
+func isKept(ctx context.Context) bool { return ctx.Value(keptKey{}) != nil }
+
 // serverConn is a connection to the server itself. It prepares the statements of
-// steady transactions and keeps them.
+// steady transactions and those of Kept, and keeps them.
 type serverConn struct {
 	conn
 	pooled   func() // says that a pooler stands between, after all
@@ -103,8 +111,7 @@ func (c *serverConn) QueryContext(ctx context.Context, query string, args []driv
 		return c.conn.QueryContext(ctx, query, args)
 	}
 	rows, err := statement.(driver.StmtQueryContext).QueryContext(ctx, args)
-	c.judge(err)
-	return rows, err
+	return rows, c.judge(err)
 }
 
 // ExecContext runs a statement that gives none; database/sql calls it.
@@ -117,14 +124,13 @@ func (c *serverConn) ExecContext(ctx context.Context, query string, args []drive
 		return c.conn.ExecContext(ctx, query, args)
 	}
 	result, err := statement.(driver.StmtExecContext).ExecContext(ctx, args)
-	c.judge(err)
-	return result, err
+	return result, c.judge(err)
 }
 
 // statement gives the prepared form of a statement, nil when it is to be run as it
 // is.
 func (c *serverConn) statement(ctx context.Context, query string, args []driver.NamedValue) (driver.Stmt, error) {
-	if !c.steady || len(args) == 0 {
+	if !c.steady && !isKept(ctx) || len(args) == 0 {
 		return nil, nil
 	}
 	if statement, ok := c.prepared[query]; ok {
@@ -135,8 +141,7 @@ func (c *serverConn) statement(ctx context.Context, query string, args []driver.
 	}
 	statement, err := c.PrepareContext(ctx, query)
 	if err != nil {
-		c.judge(err)
-		return nil, err
+		return nil, c.judge(err)
 	}
 	if c.prepared == nil {
 		c.prepared = map[string]driver.Stmt{}
@@ -146,15 +151,20 @@ func (c *serverConn) statement(ctx context.Context, query string, args []driver.
 }
 
 // judge gives the connection up when what it has prepared is gone from the server,
-// or no longer fits the tables. The transaction is run again on another one.
-func (c *serverConn) judge(err error) {
+// or no longer fits the tables. The transaction is run again on another one, and so is
+// a read outside of one, by database/sql: nothing of it has run.
+func (c *serverConn) judge(err error) error {
 	if !isStalePlan(err) {
-		return
+		return err
 	}
 	c.stale = true
 	if code(err) != featureNotSupported {
 		c.pooled()
 	}
+	if !c.steady {
+		return driver.ErrBadConn
+	}
+	return err
 }
 
 // IsValid says whether the connection may go back to the pool; database/sql calls it.

@@ -109,6 +109,28 @@ func TestStalePlansAreMadeAnew(t *testing.T) {
 	require.Equal(t, "one", n)
 }
 
+func TestKeptReadsArePlannedOnce(t *testing.T) {
+	t.Parallel()
+	db := single(t)
+	_, err := db.ExecContext(t.Context(), `CREATE TABLE t (n int); INSERT INTO t VALUES (1)`)
+	require.NoError(t, err)
+	read := func() (n string) {
+		require.NoError(t, db.GetContext(pg.Kept(t.Context()), &n, `SELECT n FROM t WHERE $1`, true))
+		return n
+	}
+	require.Equal(t, "1", read())
+	require.Equal(t, "1", read())
+	require.Equal(t, 1, plans(t, db))
+	require.True(t, seqScan(t, db))
+
+	_, err = db.ExecContext(t.Context(), `ALTER TABLE t ALTER n TYPE text USING 'one'`)
+	require.NoError(t, err)
+	require.Equal(t, "one", read(), "a plan that no longer fits is made anew")
+	_, err = db.ExecContext(t.Context(), `DEALLOCATE ALL`)
+	require.NoError(t, err)
+	require.Equal(t, "one", read(), "as is one that a pooler forgot")
+}
+
 // A pooler that passes our parameters on is told by its forgetting what was prepared.
 func TestAPoolerThatForgetsPlansIsFoundOut(t *testing.T) {
 	t.Parallel()

@@ -82,7 +82,7 @@ func (r *reader) answer(ctx context.Context, asked map[uuid.UUID][]chan<- found)
 	}
 	var rows []rowWithHealth
 	// By the primary keys of the three tables, one id after the other.
-	err := r.db.SelectContext(ctx, &rows, `
+	err := r.db.SelectContext(pg.Kept(ctx), &rows, `
 		SELECT `+qualified+`, `+healthColumns+` FROM unnest($1::uuid[]) AS a (id) JOIN signalstack.endpoints AS e ON e.id = a.id`+withHealth, ids)
 	if err != nil {
 		err = fmt.Errorf("read endpoints: %w", err)
