@@ -199,13 +199,14 @@ func (a *App) upkeep(ctx context.Context) error {
 	leader := &queue.Leader{DB: a.db, Log: a.log, Duty: "upkeep", Worker: uuid.Must(uuid.NewV7())}
 	partitioner := &queue.Partitioner{DB: a.db, Log: a.log}
 	canceler := &queue.CancelSweeper{DB: a.db, Log: a.log}
+	flows := &queue.FlowSweeper{DB: a.db, Log: a.log}
 	folder := &analytics.Folder{DB: a.db, Log: a.log}
 	sweeper := &idempotency.Sweeper{DB: a.db, Log: a.log, Interval: 10 * time.Minute}
 	expirer := &events.Expirer{DB: a.db, Log: a.log, Default: a.opt.Config.RetentionEvents}
 	ended := &bulk.Sweeper{DB: a.db, Log: a.log, Keep: keepBulk}
 	left := &external.Sweeper{DB: a.db, Log: a.log, Interval: 10 * time.Minute}
 	fired := &schedules.Sweeper{DB: a.db, Log: a.log, Keep: a.keepFires()}
-	return leader.Run(ctx, partitioner.Run, canceler.Run, folder.Run, sweeper.Run, ended.Run, left.Run, fired.Run, a.retention().Run, expirer.Run, a.eraser().Run, a.reseal)
+	return leader.Run(ctx, partitioner.Run, canceler.Run, flows.Run, folder.Run, sweeper.Run, ended.Run, left.Run, fired.Run, a.retention().Run, expirer.Run, a.eraser().Run, a.reseal)
 }
 
 // keepFires is as long as any job is kept; zero is for ever.

@@ -40,7 +40,7 @@ func (s *scratch) startWorker(ctx context.Context, slots int, run func(context.C
 	w := &worker{ended: make(chan error, 1)}
 	kind := jobs.Kind{
 		Name: kindName, Timeout: time.Minute, MaxAttempts: 1,
-		Check: func(json.RawMessage, bool) []fault.Detail { return nil },
+		Check: func(json.RawMessage, jobs.Later) []fault.Detail { return nil },
 		Run: func(ctx context.Context, j jobs.Job) (jobs.Result, error) {
 			run(ctx, j)
 			w.ran.Add(1)
@@ -106,7 +106,8 @@ func checkDone(ctx context.Context, db *pg.DB, n int) error {
 		SELECT (SELECT count(*) FROM signalstack.attempts WHERE state = 'succeeded') AS succeeded,
 		       (SELECT count(*) FROM signalstack.attempts WHERE state <> 'succeeded') + (SELECT count(*) FROM signalstack.ready)
 		       + (SELECT count(*) FROM signalstack.scheduled) + (SELECT count(*) FROM signalstack.running)
-		       + (SELECT count(*) FROM signalstack.ordered) + (SELECT count(*) FROM signalstack.ordering_keys) AS others`)
+		       + (SELECT count(*) FROM signalstack.ordered) + (SELECT count(*) FROM signalstack.ordering_keys)
+		       + (SELECT count(*) FROM signalstack.blocked) AS others`)
 	if err != nil {
 		return fmt.Errorf("count ended jobs: %w", err)
 	}

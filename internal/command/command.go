@@ -25,7 +25,7 @@ func Kind(commands map[string][]string) jobs.Kind {
 	decode := httpapi.ObjectDecoder[payload]()
 	return jobs.Kind{
 		Name: "command", Timeout: time.Minute, MaxAttempts: 3, Retry: jobs.DefaultPolicy(),
-		Check: func(raw json.RawMessage, _ bool) []fault.Detail {
+		Check: func(raw json.RawMessage, _ jobs.Later) []fault.Detail {
 			p, mistakes := decode(raw)
 			if _, known := commands[p.Command]; len(mistakes) == 0 && !known {
 				names := slices.Sorted(maps.Keys(commands))

@@ -168,12 +168,12 @@ func TestPayloads(t *testing.T) {
 	for payload, pointer := range map[string]string{
 		``: "/command", `{}`: "/command", `{"command":"c"}`: "/command", `{"command":"a; b"}`: "/command", `{"command":"a","args":["x"]}`: "/args", `7`: "",
 	} {
-		mistakes := kind.Check(json.RawMessage(payload), false)
+		mistakes := kind.Check(json.RawMessage(payload), jobs.Later{})
 		require.Len(t, mistakes, 1, payload)
 		require.Equal(t, pointer, mistakes[0].Pointer, payload)
 	}
-	require.Contains(t, kind.Check(json.RawMessage(`{"command":"c"}`), false)[0].Detail, "a, b")
-	require.Empty(t, kind.Check(json.RawMessage(`{"command":"a","data":[1]}`), true))
+	require.Contains(t, kind.Check(json.RawMessage(`{"command":"c"}`), jobs.Later{})[0].Detail, "a, b")
+	require.Empty(t, kind.Check(json.RawMessage(`{"command":"a","data":[1]}`), jobs.Later{Event: true}))
 	_, err := kind.Run(t.Context(), job(`{"command":"c"}`))
 	require.ErrorContains(t, err, "SIGNALSTACK_COMMANDS")
 }

@@ -132,7 +132,7 @@ func TestAttachmentsThatAreNone(t *testing.T) {
 		name := attachments[:min(len(attachments), 80)]
 		payload := json.RawMessage(`{"to":"a@example.com","subject":"s","text":"t","attachments":` + attachments + `}`)
 		var found []string
-		for _, m := range kind.Check(payload, true) {
+		for _, m := range kind.Check(payload, jobs.Later{Event: true}) {
 			found = append(found, m.Pointer)
 		}
 		if len(attachments) > 8<<20 { // how large all are together is seen when they are made
@@ -180,7 +180,7 @@ func TestAddressesBeyondASCII(t *testing.T) {
 	require.Equal(t, []string{"ünal@example.com"}, all[1].to)
 	require.True(t, all[1].utf8)
 
-	require.NotEmpty(t, oldKind.Check(json.RawMessage(`{"to":"a@-bü_cher.example","subject":"s","text":"t"}`), false))
+	require.NotEmpty(t, oldKind.Check(json.RawMessage(`{"to":"a@-bü_cher.example","subject":"s","text":"t"}`), jobs.Later{}))
 }
 
 func TestResultSaysWhatTheServerAnswered(t *testing.T) {

@@ -47,15 +47,15 @@ func Kind(cfg Config) (jobs.Kind, error) {
 }
 
 // check reports every mistake of a payload that can be known now.
-func check(raw json.RawMessage, fromEvent bool) []fault.Detail {
+func check(raw json.RawMessage, later jobs.Later) []fault.Detail {
 	ctx, cancel := context.WithTimeout(context.Background(), checkTime)
 	defer cancel()
 	p, mistakes := readPayload(raw)
 	mistakes = append(mistakes, p.compile(ctx)...)
-	if fromEvent || len(mistakes) > 0 {
+	if later.Any() || len(mistakes) > 0 {
 		return append(mistakes, p.checkLiterals()...)
 	}
-	_, mistakes = p.render(template.Scope(p.data, nil))
+	_, mistakes = p.render(template.Scope(p.data, jobs.Job{}))
 	return mistakes
 }
 
@@ -134,7 +134,7 @@ func makeLetter(ctx context.Context, job jobs.Job) (letter, []fault.Detail) {
 	if mistakes = append(mistakes, p.compile(ctx)...); len(mistakes) > 0 {
 		return letter{}, mistakes
 	}
-	return p.render(template.Scope(p.data, job.Event))
+	return p.render(template.Scope(p.data, job))
 }
 
 func listOf(mistakes []fault.Detail) string {

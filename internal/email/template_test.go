@@ -110,7 +110,7 @@ func TestTemplatesCannotRunAway(t *testing.T) {
 			payload, err := json.Marshal(map[string]any{"to": "a@example.com", "subject": "s", field: source, "data": json.RawMessage(long)})
 			require.NoError(t, err)
 			start := time.Now()
-			mistakes := kind.Check(payload, false)
+			mistakes := kind.Check(payload, jobs.Later{})
 			require.Less(t, time.Since(start), 10*time.Second, name)
 			require.Len(t, mistakes, 1, name)
 			require.Equal(t, "/"+field, mistakes[0].Pointer, name)
@@ -121,7 +121,7 @@ func TestTemplatesCannotRunAway(t *testing.T) {
 		payload, err := json.Marshal(map[string]any{"to": "a@example.com", "subject": "s", "html": source})
 		require.NoError(t, err)
 		start := time.Now()
-		_ = kind.Check(payload, true)
+		_ = kind.Check(payload, jobs.Later{Event: true})
 		require.Less(t, time.Since(start), 10*time.Second)
 	}
 }
@@ -172,7 +172,7 @@ func TestEveryMistakeOfAPayloadIsReported(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			mistakes := kind.Check(json.RawMessage(c.payload), c.fromEvent)
+			mistakes := kind.Check(json.RawMessage(c.payload), jobs.Later{Event: c.fromEvent})
 			var pointers []string
 			for _, m := range mistakes {
 				require.NotEmpty(t, m.Detail)

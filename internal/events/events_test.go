@@ -30,7 +30,7 @@ import (
 func kinds() *jobs.Registry {
 	return jobs.NewRegistry(jobs.Kind{
 		Name: "test", Timeout: time.Second, MaxAttempts: 3,
-		Check: func(payload json.RawMessage, _ bool) []fault.Detail {
+		Check: func(payload json.RawMessage, _ jobs.Later) []fault.Detail {
 			if string(payload) == `"bad"` {
 				return []fault.Detail{{Pointer: "/x", Detail: "is bad"}}
 			}

@@ -103,20 +103,21 @@ func (r ClaimRequest) ask() *ask {
 
 // ClaimedJob is a job in the hands of a worker.
 type ClaimedJob struct {
-	Lease       string       `json:"lease" doc:"The name of the worker's right to this attempt: what it says of the job goes to /leases/{lease}"`
-	LeaseUntil  time.Time    `json:"lease_until" doc:"When the job goes to another worker unless the lease is extended"`
-	Deadline    time.Time    `json:"deadline" doc:"When the attempt has taken as long as the job's timeout lets it; no extension goes on after it"`
-	ID          uuid.UUID    `json:"id" doc:"The job's id, the same on every attempt: what to deduplicate on"`
-	Tenant      string       `json:"tenant"`
-	Kind        string       `json:"kind"`
-	Queue       string       `json:"queue"`
-	Priority    int          `json:"priority"`
-	Attempt     int          `json:"attempt" doc:"From 1"`
-	MaxAttempts int          `json:"max_attempts"`
-	OrderingKey string       `json:"ordering_key,omitempty"`
-	CreatedAt   time.Time    `json:"created_at"`
-	Payload     httpapi.JSON `json:"payload,omitempty" doc:"Absent when the job has none; one that a rule made may work on the event's data"`
-	Event       *ClaimEvent  `json:"event,omitempty" doc:"The event that made the job"`
+	Lease       string        `json:"lease" doc:"The name of the worker's right to this attempt: what it says of the job goes to /leases/{lease}"`
+	LeaseUntil  time.Time     `json:"lease_until" doc:"When the job goes to another worker unless the lease is extended"`
+	Deadline    time.Time     `json:"deadline" doc:"When the attempt has taken as long as the job's timeout lets it; no extension goes on after it"`
+	ID          uuid.UUID     `json:"id" doc:"The job's id, the same on every attempt: what to deduplicate on"`
+	Tenant      string        `json:"tenant"`
+	Kind        string        `json:"kind"`
+	Queue       string        `json:"queue"`
+	Priority    int           `json:"priority"`
+	Attempt     int           `json:"attempt" doc:"From 1"`
+	MaxAttempts int           `json:"max_attempts"`
+	OrderingKey string        `json:"ordering_key,omitempty"`
+	CreatedAt   time.Time     `json:"created_at"`
+	Payload     httpapi.JSON  `json:"payload,omitempty" doc:"Absent when the job has none; one that a rule made may work on the event's data"`
+	Before      []jobs.Before `json:"before,omitempty" doc:"The jobs that it waited for, the first 1,000, with their results as far as these have 1 MiB"`
+	Event       *ClaimEvent   `json:"event,omitempty" doc:"The event that made the job"`
 }
 
 // ClaimEvent is the event of a job in the hands of a worker.
@@ -131,11 +132,11 @@ type ClaimEvent struct {
 }
 
 // claimedJob shows a claimed job to its worker.
-func claimedJob(key []byte, c *queue.Claimed, lease time.Duration) ClaimedJob {
+func claimedJob(key []byte, c *queue.Claimed, before []jobs.Before, lease time.Duration) ClaimedJob {
 	j := ClaimedJob{
 		Lease: token(key, heldOf(c)), LeaseUntil: c.StartedAt.Add(min(lease, timeoutOf(c))).UTC(), Deadline: c.StartedAt.Add(timeoutOf(c)).UTC(),
 		ID: c.ID, Tenant: c.Tenant, Kind: c.Kind, Queue: c.Queue, Priority: c.Priority, Attempt: c.Attempt, MaxAttempts: c.MaxAttempts,
-		OrderingKey: c.OrderingKey, CreatedAt: c.CreatedAt.UTC(), Payload: c.Payload,
+		OrderingKey: c.OrderingKey, CreatedAt: c.CreatedAt.UTC(), Payload: c.Payload, Before: before,
 	}
 	if e := jobs.JobOf(c).Event; e != nil {
 		j.Event = &ClaimEvent{ID: e.ID, Type: e.Type, Source: e.Source, Subject: e.Subject, Time: e.Time.UTC(), Data: httpapi.JSON(e.Data)}

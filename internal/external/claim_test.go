@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -331,4 +332,22 @@ func TestEachJobIsDoneOnce(t *testing.T) {
 
 func decodeInto(rec *httptest.ResponseRecorder, v any) bool {
 	return json.Unmarshal(rec.Body.Bytes(), v) == nil
+}
+
+func TestAClaimTellsWhatTheJobWaitedFor(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	first := d.add(t, "")
+	follower := d.add(t, `,"after":["`+first.ID.String()+`"]`)
+	lease := d.claimOne(t, `{"max":10}`)
+	require.Equal(t, first.ID, lease.ID)
+	require.Nil(t, lease.Before)
+	d.say(t, lease.Lease, "complete", `{"result":{"n":1}}`)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { _ = queue.NewResolver(d.db, slog.New(slog.DiscardHandler)).Run(ctx); close(done) }()
+	t.Cleanup(func() { stop(); <-done })
+	next := d.claimOne(t, `{"wait":"10s"}`)
+	require.Equal(t, follower.ID, next.ID)
+	require.Equal(t, []jobs.Before{{ID: first.ID, State: queue.Succeeded, Result: []byte(`{"n":1}`)}}, next.Before)
 }

@@ -46,7 +46,7 @@ func openOn(t *testing.T, db *pg.DB) *desk {
 	t.Helper()
 	d := &desk{db: db, kinds: jobs.NewRegistry(external.Kind(), jobs.Kind{
 		Name: "inside", Timeout: time.Minute, MaxAttempts: 3,
-		Check: func(json.RawMessage, bool) []fault.Detail { return nil },
+		Check: func(json.RawMessage, jobs.Later) []fault.Detail { return nil },
 		Run:   func(context.Context, jobs.Job) (jobs.Result, error) { return jobs.Result{}, nil },
 	})}
 	log := slog.New(slog.DiscardHandler)

@@ -120,10 +120,15 @@ func (a *API) claim(ctx context.Context, _ *claimIn, given httpapi.Item[ClaimReq
 	if err != nil {
 		return nil, err
 	}
+	before, err := jobs.BeforeOf(ctx, a.DB, claimed)
+	if err != nil {
+		a.desk.giveBack(ctx, claimed)
+		return nil, err
+	}
 	out := &jobsClaimed{}
 	out.Body.Data = make([]ClaimedJob, len(claimed))
 	for i := range claimed {
-		out.Body.Data[i] = claimedJob(key, &claimed[i], asked.lease)
+		out.Body.Data[i] = claimedJob(key, &claimed[i], before[claimed[i].ID], asked.lease)
 	}
 	return out, nil
 }

@@ -17,7 +17,7 @@ const KindName = "external"
 func Kind() jobs.Kind {
 	return jobs.Kind{
 		Name: KindName, External: true, Timeout: 10 * time.Minute, MaxAttempts: 8, Retry: jobs.DefaultPolicy(),
-		Check: func(json.RawMessage, bool) []fault.Detail { return nil },
+		Check: func(json.RawMessage, jobs.Later) []fault.Detail { return nil },
 		// Only a job that SQL put into a queue of another kind comes here.
 		Run: func(context.Context, jobs.Job) (jobs.Result, error) {
 			return jobs.Result{}, jobs.Permanentf("jobs of the kind external are claimed over HTTP; enqueue them into the queue external or external:NAME")

@@ -31,7 +31,7 @@ func TestSpecialAddressesAreRefusedWhenMadeAndWhenRun(t *testing.T) {
 			payloads = append(payloads, made)
 		}
 		for _, payload := range payloads {
-			mistakes := k.Check(payload, false)
+			mistakes := k.Check(payload, jobs.Later{})
 			require.Len(t, mistakes, 1, "%s", payload)
 			require.Equal(t, "/url", mistakes[0].Pointer, "%s", payload)
 			result, err := k.Run(t.Context(), jobs.Job{ID: uuid.New(), Payload: payload})

@@ -43,12 +43,12 @@ type caller struct {
 }
 
 // check reports every mistake of a payload that can be known now.
-func (c caller) check(raw json.RawMessage, fromEvent bool) []fault.Detail {
+func (c caller) check(raw json.RawMessage, later jobs.Later) []fault.Detail {
 	p, mistakes := c.decode(raw)
 	if p.URL == "" {
 		return mistakes
 	}
-	if !p.templated(fromEvent) {
+	if !p.templated(later.Any()) {
 		if template.Is(p.URL) && p.Templates == nil {
 			return append(mistakes, fault.Detail{Pointer: "/url", Detail: `is a template, which needs data in the payload; with "templates": false it is none`})
 		}
@@ -58,13 +58,13 @@ func (c caller) check(raw json.RawMessage, fromEvent bool) []fault.Detail {
 	defer cancel()
 	parsed, wrong := p.compile(template.NewBudget(ctx))
 	mistakes = append(mistakes, wrong...)
-	if fromEvent && !template.Is(p.URL) {
+	if later.Any() && !template.Is(p.URL) {
 		mistakes = append(mistakes, c.guard.Check("/url", p.URL)...)
 	}
-	if fromEvent || len(mistakes) > 0 {
+	if later.Any() || len(mistakes) > 0 {
 		return mistakes
 	}
-	p, mistakes = parsed.render(p, template.Scope(json.RawMessage(p.Data), nil))
+	p, mistakes = parsed.render(p, template.Scope(json.RawMessage(p.Data), jobs.Job{}))
 	if len(mistakes) == 0 {
 		mistakes = c.guard.Check("/url", p.URL)
 	}
@@ -109,10 +109,10 @@ func (c caller) payloadOf(ctx context.Context, job jobs.Job) (payload, error) {
 	if p.Method == "" {
 		p.Method = http.MethodPost
 	}
-	if len(mistakes) == 0 && p.templated(job.Event != nil) {
+	if len(mistakes) == 0 && p.templated(job.Event != nil || job.Before != nil) {
 		var parsed compiled
 		if parsed, mistakes = p.compile(template.NewBudget(ctx)); len(mistakes) == 0 {
-			p, mistakes = parsed.render(p, template.Scope(json.RawMessage(p.Data), job.Event))
+			p, mistakes = parsed.render(p, template.Scope(json.RawMessage(p.Data), job))
 		}
 	}
 	if ctx.Err() != nil {

@@ -68,7 +68,7 @@ func TestRequestIsWhatThePayloadSays(t *testing.T) {
 	} {
 		payload := json.RawMessage(replaceURL(c.payload, url))
 		k := kind(t)
-		require.Empty(t, k.Check(payload, c.event != nil), c.payload)
+		require.Empty(t, k.Check(payload, jobs.Later{Event: c.event != nil}), c.payload)
 		job := jobs.Job{ID: uuid.New(), Payload: payload, Event: c.event}
 		_, err := k.Run(t.Context(), job)
 		require.NoError(t, err)
@@ -123,7 +123,7 @@ func TestBadPayloads(t *testing.T) {
 		`{"url":"https://x.y/","headers":{"Content-Length":"1","a":7}}`: {"/headers/Content-Length", "/headers/a"},
 	} {
 		var found []string
-		for _, m := range k.Check(json.RawMessage(payload), false) {
+		for _, m := range k.Check(json.RawMessage(payload), jobs.Later{}) {
 			found = append(found, m.Pointer)
 		}
 		require.ElementsMatch(t, pointers, found, payload)

@@ -34,8 +34,8 @@ func (p payload) Validate() []fault.Detail {
 
 // templated says whether url, headers and body are templates: they need something to
 // read. Without, they are what the application sends, who knows from where.
-func (p payload) templated(fromEvent bool) bool {
-	return (fromEvent || p.Data != nil) && (p.Templates == nil || *p.Templates)
+func (p payload) templated(later bool) bool {
+	return (later || p.Data != nil) && (p.Templates == nil || *p.Templates)
 }
 
 // media is the Content-Type that the payload names, or "".

@@ -34,7 +34,7 @@ func TestExpectedStatusesAreSuccess(t *testing.T) {
 	} {
 		url, _ := service(t, c.status)
 		payload := json.RawMessage(`{"url":"` + url + `","expected_status":` + c.expected + `}`)
-		require.Empty(t, kind(t).Check(payload, false))
+		require.Empty(t, kind(t).Check(payload, jobs.Later{}))
 		result, err := kind(t).Run(t.Context(), jobs.Job{ID: uuid.New(), Payload: payload})
 		require.Equal(t, c.success, err == nil, "%v: %v", c, err)
 		require.Equal(t, c.permanent, jobs.IsPermanent(err), "%v", c)
@@ -64,7 +64,7 @@ func TestResultIsWhatThePathsFind(t *testing.T) {
 		}))
 		t.Cleanup(server.Close)
 		payload := json.RawMessage(`{"url":"` + server.URL + `","result":` + c.result + `}`)
-		require.Empty(t, kind(t).Check(payload, false))
+		require.Empty(t, kind(t).Check(payload, jobs.Later{}))
 		result, err := kind(t).Run(t.Context(), jobs.Job{ID: uuid.New(), Payload: payload})
 		require.NoError(t, err)
 		if c.want != "" {

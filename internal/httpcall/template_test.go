@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/signalstack/signalstack/internal/jobs"
+	"github.com/signalstack/signalstack/internal/queue"
 )
 
 // echo answers with the request as it came over the wire.
@@ -71,7 +72,7 @@ func TestValuesAreEscapedForTheirPlace(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			payload := json.RawMessage(strings.ReplaceAll(c.payload, "URL", url))
-			require.Empty(t, kind(t).Check(payload, true))
+			require.Empty(t, kind(t).Check(payload, jobs.Later{Event: true}))
 			result, err := kind(t).Run(t.Context(), jobs.Job{ID: uuid.New(), Payload: payload, Event: eventOf(hostile)})
 			require.NoError(t, err)
 			require.Equal(t, c.target, result.Exchange.Headers["X-Target"])
@@ -86,7 +87,7 @@ func TestValuesAreEscapedForTheirPlace(t *testing.T) {
 func TestWhatAnApplicationSendsIsNoTemplate(t *testing.T) {
 	t.Parallel()
 	payload := json.RawMessage(`{"url":"` + echo(t) + `/","body":{"comment":"{{.x}} {{"},"headers":{"X-Header":"{{y}}"}}`)
-	require.Empty(t, kind(t).Check(payload, false))
+	require.Empty(t, kind(t).Check(payload, jobs.Later{}))
 	result, err := kind(t).Run(t.Context(), jobs.Job{ID: uuid.New(), Payload: payload})
 	require.NoError(t, err)
 	require.Contains(t, result.Exchange.Body, `"{{.x}} {{"`)
@@ -142,21 +143,39 @@ func TestMistakesOfTemplatesAreToldAtOnce(t *testing.T) {
 		`{"url":"{{.data.u}}","body":"{{.data.x}}"}`:                                                           nil,
 	} {
 		var found []string
-		for _, m := range kind(t).Check(json.RawMessage(payload), true) {
+		for _, m := range kind(t).Check(json.RawMessage(payload), jobs.Later{Event: true}) {
 			found = append(found, m.Pointer)
 		}
 		require.ElementsMatch(t, pointers, found, payload)
 	}
 	// Whoever writes a template and forgets the data is told.
-	mistakes := kind(t).Check(json.RawMessage(`{"url":"https://x.y/{{.data.u}}"}`), false)
+	mistakes := kind(t).Check(json.RawMessage(`{"url":"https://x.y/{{.data.u}}"}`), jobs.Later{})
 	require.Len(t, mistakes, 1)
 	require.Contains(t, mistakes[0].Detail, "needs data")
-	require.Empty(t, kind(t).Check(json.RawMessage(`{"url":"https://x.y/{{.data.u}}","templates":false}`), false))
+	require.Empty(t, kind(t).Check(json.RawMessage(`{"url":"https://x.y/{{.data.u}}","templates":false}`), jobs.Later{}))
 	// A job with data of its own is rendered when it is created.
-	mistakes = kind(t).Check(json.RawMessage(`{"url":"{{.data.u}}","data":{"u":"http://10.0.0.1/"}}`), false)
+	mistakes = kind(t).Check(json.RawMessage(`{"url":"{{.data.u}}","data":{"u":"http://10.0.0.1/"}}`), jobs.Later{})
 	require.Len(t, mistakes, 1)
 	require.Contains(t, mistakes[0].Detail, "10.0.0.1")
-	mistakes = kind(t).Check(json.RawMessage(`{"url":"https://x.y/{{.data.no}}{{.event.id}}","data":{}}`), false)
+	mistakes = kind(t).Check(json.RawMessage(`{"url":"https://x.y/{{.data.no}}{{.event.id}}","data":{}}`), jobs.Later{})
 	require.Len(t, mistakes, 1)
 	require.Equal(t, "/url", mistakes[0].Pointer)
+}
+
+func TestTemplatesSeeWhatTheJobWaitedFor(t *testing.T) {
+	t.Parallel()
+	payload := json.RawMessage(`{"url":"` + echo(t) + `/{{(index .before 0).id}}","body":{
+		"all":"{{json .before}}","name":"{{(index .before 0).result.name}}","failed":"{{with index .before 1}}{{.state}}{{end}}"}}`)
+	require.Empty(t, kind(t).Check(payload, jobs.Later{Before: true}))
+	first, second := uuid.New(), uuid.New()
+	result, err := kind(t).Run(t.Context(), jobs.Job{ID: uuid.New(), Payload: payload, Before: []jobs.Before{
+		{ID: first, State: queue.Succeeded, Result: []byte(`{"name":"\"Ada\"","n":1.50}`)}, {ID: second, State: queue.Failed},
+	}})
+	require.NoError(t, err)
+	require.Equal(t, "/"+first.String(), result.Exchange.Headers["X-Target"])
+	require.JSONEq(t, `{"all":[{"id":"`+first.String()+`","state":"succeeded","result":{"name":"\"Ada\"","n":1.50}},{"id":"`+second.String()+`","state":"failed"}],
+		"name":"\"Ada\"","failed":"failed"}`, result.Exchange.Body)
+
+	_, err = kind(t).Run(t.Context(), jobs.Job{ID: uuid.New(), Payload: payload, Before: []jobs.Before{}})
+	require.True(t, jobs.IsPermanent(err), "what is not kept any more is not there: %v", err)
 }

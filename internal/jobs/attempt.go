@@ -48,7 +48,11 @@ func (r *Runner) attempt(c *queue.Claimed, takeNext func(*queue.Claimed) bool, e
 	job.together = func(most int, run RunTogether) (Result, error) {
 		return r.groups.do(timed, r, c, &luck, most, run)
 	}
-	result, err := runSafely(timed, kind, job)
+	var result Result
+	err := r.before(timed, c, &job)
+	if err == nil {
+		result, err = runSafely(timed, kind, job)
+	}
 	s := settlement{job: c, luck: luck, Settlement: queue.Settlement{Duration: time.Since(start)}}
 	return r.conclude(timed, kind, s, result, err, takeNext, ended)
 }

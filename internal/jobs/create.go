@@ -56,7 +56,7 @@ func NewIntake(db *pg.DB, cfg intake.Config) *intake.Intake[*creation] {
 			}
 			return Write(ctx, tx, jobs)
 		},
-		Bytes: func(c *creation) int { return creationBytes + len(c.job.Payload) },
+		Bytes: func(c *creation) int { return creationBytes + len(c.job.Payload) + len(c.job.After)*len(uuid.UUID{}) },
 		IDs:   func(c *creation) []uuid.UUID { return []uuid.UUID{c.job.ID} },
 	})
 }
@@ -114,7 +114,10 @@ func (c *creation) render() []byte {
 	} else {
 		next = c.now.UTC()
 	}
-	d.NextAttemptAt = &next
+	if d.NextAttemptAt = &next; len(j.After) > 0 {
+		d.State, d.NextAttemptAt = queue.Blocked, nil
+		d.waitsFor(j.After, j.AfterAny)
+	}
 	b, err := json.Marshal(d)
 	if err != nil {
 		panic("jobs: a checked job does not marshal: " + err.Error())

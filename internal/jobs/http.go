@@ -51,7 +51,7 @@ func (a *API) create(ctx context.Context, in *intake.CreateIn, body httpapi.Batc
 	items := make([]*intake.Item[*creation], len(body.Items))
 	for i := range body.Items {
 		given := &body.Items[i]
-		given.Add(a.Kinds.CheckKind(given.Value.Kind, given.Value.Payload, false)...)
+		given.Add(a.Kinds.CheckKind(given.Value.Kind, given.Value.Payload, Later{Before: len(given.Value.After) > 0})...)
 		given.Add(a.Kinds.CheckQueue(given.Value.Kind, given.Value.Queue)...)
 		key, wrong := intake.KeyOf(in.IdempotencyKey, given.Value.IdempotencyKey, body.Array)
 		given.Add(wrong...)
@@ -72,6 +72,9 @@ func (a *API) create(ctx context.Context, in *intake.CreateIn, body httpapi.Batc
 		}
 	}
 	if err := a.checkEndpoints(ctx, items); err != nil {
+		return nil, err
+	}
+	if err := a.linkAfter(ctx, body.Array, body.Items, items); err != nil {
 		return nil, err
 	}
 	return intake.Accept[NewJob, *creation, Detailed](ctx, a.Intake, in, keyScope, body, items)
@@ -111,7 +114,7 @@ func (a *API) checkEndpoints(ctx context.Context, items []*intake.Item[*creation
 
 // listIn are the filters of the job list.
 type listIn struct {
-	State         string       `query:"state" enum:"scheduled,pending,running,retrying,succeeded,failed,canceled"`
+	State         string       `query:"state" enum:"blocked,scheduled,pending,running,retrying,succeeded,failed,canceled"`
 	Kind          string       `query:"kind"`
 	Queue         string       `query:"queue"`
 	Tenant        string       `query:"tenant"`

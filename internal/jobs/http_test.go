@@ -44,7 +44,7 @@ func serve(t *testing.T, db *pg.DB) http.Handler {
 	kinds := jobs.NewRegistry(jobs.Kind{
 		Name: "test", Timeout: 15 * time.Second, MaxAttempts: 7,
 		Run: func(context.Context, jobs.Job) (jobs.Result, error) { return jobs.Result{}, nil },
-		Check: func(payload json.RawMessage, _ bool) []fault.Detail {
+		Check: func(payload json.RawMessage, _ jobs.Later) []fault.Detail {
 			if string(payload) == `"bad"` {
 				return []fault.Detail{{Pointer: "/x", Detail: "is bad"}}
 			}

@@ -20,9 +20,8 @@ type Kind struct {
 	// Name stands in a job's kind field.
 	Name string
 	// Check reports every mistake of a payload, with pointers from the payload's
-	// root. fromEvent says that the job comes of a rule, so that the event's data
-	// will be there when it runs.
-	Check func(payload json.RawMessage, fromEvent bool) []fault.Detail
+	// root, but for those that what is there later decides.
+	Check func(payload json.RawMessage, later Later) []fault.Detail
 	// Endpoint finds the endpoint that a checked payload names, so that the job can
 	// be listed by it; nil when payloads of this kind name none.
 	Endpoint func(payload json.RawMessage) uuid.NullUUID
@@ -47,6 +46,16 @@ type Kind struct {
 	Retry       Policy
 }
 
+// Later is what templates of a payload may speak of that is there when the job runs and
+// not before.
+type Later struct {
+	Event  bool // the job comes of a rule
+	Before bool // it waits for others, whose results it sees
+}
+
+// Any says whether there is anything.
+func (l Later) Any() bool { return l.Event || l.Before }
+
 // Job is what Run sees of a job.
 type Job struct {
 	ID          uuid.UUID
@@ -58,6 +67,7 @@ type Job struct {
 	Timeout     time.Duration   // of one attempt, after which ctx ends
 	Payload     json.RawMessage // nil when the job has none
 	Event       *Event          // the event that made the job, if one did
+	Before      []Before        // the jobs that it waited for; nil when it did not
 	RuleID      uuid.NullUUID
 	EndpointID  uuid.NullUUID
 	CreatedAt   time.Time

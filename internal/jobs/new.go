@@ -23,6 +23,9 @@ type NewJob struct {
 	OrderingKey    string       `json:"ordering_key,omitempty" doc:"Jobs of one tenant with this key run one after the other: the next when the one before has ended, however it did" maxLength:"255"`
 	OnFailure      string       `json:"on_failure,omitempty" enum:"block,skip" doc:"What becomes of the jobs behind it in its ordering_key while it is tried again: block has them wait for its end (default), with skip they come when its first attempt has failed, and it is tried again beside them"`
 	LimitKey       string       `json:"limit_key,omitempty" doc:"Gives the job a lane, and with PUT /limits a limit, that it shares with jobs of this key" maxLength:"255"`
+	Ref            string       `json:"ref,omitempty" doc:"A name by which other items of the same array say in after that they wait for this one"`
+	After          []string     `json:"after,omitempty" maxItems:"10000" nullable:"false" doc:"Jobs that must have ended before this one runs: their ids, refs of items of the same array, or * for all other items. run_at holds besides, and delay counts from the last end"`
+	AfterOutcome   string       `json:"after_outcome,omitempty" enum:"success,any" doc:"How those must end: success (default), and when one of them fails or is canceled this job is canceled; or any"`
 	Unique         *Unique      `json:"unique,omitempty" doc:"Keeps the job from standing beside another of the same key"`
 	Tenant         string       `json:"tenant,omitempty" doc:"Whose the job is; default: the caller's"`
 }
@@ -35,6 +38,7 @@ func (n NewJob) Validate() []fault.Detail {
 	mistakes = append(mistakes, CheckOnFailure(n.OnFailure, n.OrderingKey)...)
 	mistakes = append(mistakes, httpapi.CheckText("/limit_key", n.LimitKey, 255)...)
 	mistakes = append(mistakes, n.Unique.check()...)
+	mistakes = append(mistakes, n.checkAfter()...)
 	runAt, wrong := httpapi.ParseTime("/run_at", n.RunAt)
 	mistakes = append(mistakes, wrong...)
 	if time.Until(runAt) > maxAhead {
@@ -69,7 +73,7 @@ func CheckOnFailure(onFailure, orderingKey string) []fault.Detail {
 }
 
 // CheckKind gives the mistakes of a kind's name and its payload.
-func (r *Registry) CheckKind(name string, payload httpapi.JSON, fromEvent bool) []fault.Detail {
+func (r *Registry) CheckKind(name string, payload httpapi.JSON, later Later) []fault.Detail {
 	if name == "" {
 		return []fault.Detail{{Pointer: "/kind", Detail: "is required"}}
 	}
@@ -78,7 +82,7 @@ func (r *Registry) CheckKind(name string, payload httpapi.JSON, fromEvent bool) 
 		return []fault.Detail{{Pointer: "/kind", Detail: fmt.Sprintf("is not a kind known here; the kinds are %s", strings.Join(r.names, ", "))}}
 	}
 	var mistakes []fault.Detail
-	for _, m := range kind.Check([]byte(payload), fromEvent) {
+	for _, m := range kind.Check([]byte(payload), later) {
 		mistakes = append(mistakes, fault.Detail{Pointer: "/payload" + m.Pointer, Detail: m.Detail})
 	}
 	return mistakes

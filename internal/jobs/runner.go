@@ -40,6 +40,7 @@ type Runner struct {
 	settler   *pg.Group[settlement, settled]
 	taker     *pg.Group[settlement, settled] // of settlements that take the next job
 	promoter  *queue.Promoter
+	resolver  *queue.Resolver
 	groups    groups
 	queues    []*queueLoop
 	controls  chan struct{} // a token when a control was changed
@@ -77,8 +78,9 @@ func NewRunner(cfg RunnerConfig, db, heartbeat *pg.DB, kinds *Registry, log *slo
 	r := &Runner{
 		cfg: cfg, db: db, heartbeat: heartbeat, kinds: kinds, log: log,
 		worker: uuid.Must(uuid.NewV7()), flights: map[queue.Held]*flight{}, groups: groups{open: map[string]*group{}, room: maxGathered},
-		promoter: queue.NewPromoter(db, log), controls: make(chan struct{}, 1), abandon: make(chan struct{}),
+		promoter: queue.NewPromoter(db, log), resolver: queue.NewResolver(db, log), controls: make(chan struct{}, 1), abandon: make(chan struct{}),
 	}
+	r.promoter.Marked = r.resolver.Wake
 	slots := 0
 	for name, n := range cfg.Queues {
 		slots += n
@@ -114,6 +116,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	serving.Go(func() { r.beat(work) })
 	serving.Go(func() { r.watchCancels(work) })
 	looping.Go(func() { _ = r.promoter.Run(ctx) })
+	looping.Go(func() { _ = r.resolver.Run(ctx) })
 	looping.Go(func() { r.watchControls(ctx) })
 	looping.Go(func() {
 		if err := pg.Listen(ctx, r.cfg.Listen, queue.Channel, r.heard); err != nil {
@@ -182,6 +185,7 @@ func (r *Runner) heard(payload string) {
 			q.hear(queue.Notice{})
 		}
 		r.promoter.Wake(time.Now())
+		r.resolver.Wake()
 		r.reloadControls()
 	case n.Kind == queue.NoticeReady:
 		for _, q := range r.queues {
@@ -193,6 +197,8 @@ func (r *Runner) heard(payload string) {
 		r.promoter.Wake(n.At)
 	case n.Kind == queue.NoticeCancel:
 		r.cancelJobs([]uuid.UUID{n.JobID})
+	case n.Kind == queue.NoticeFollowed:
+		r.resolver.Wake()
 	case n.Kind == queue.NoticeControl:
 		r.reloadControls()
 	}

@@ -51,7 +51,7 @@ func startOn(t *testing.T, db *pg.DB, run func(context.Context, jobs.Job) (jobs.
 	}
 	kind := jobs.Kind{
 		Name: "test", Timeout: time.Minute, MaxAttempts: 3, Run: run,
-		Check: func(json.RawMessage, bool) []fault.Detail { return nil },
+		Check: func(json.RawMessage, jobs.Later) []fault.Detail { return nil },
 	}
 	b.runner = jobs.NewRunner(cfg, db, db, jobs.NewRegistry(kind), slog.New(slog.DiscardHandler))
 	var ctx context.Context

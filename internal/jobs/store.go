@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/lib/pq"
 
 	"github.com/signalstack/signalstack/internal/fault"
 	"github.com/signalstack/signalstack/internal/httpapi"
@@ -22,7 +23,7 @@ type Record struct {
 	Tenant        string      `db:"tenant" json:"tenant"`
 	Kind          string      `db:"kind" json:"kind"`
 	Queue         string      `db:"queue" json:"queue"`
-	State         queue.State `db:"state" json:"state" enum:"scheduled,pending,running,retrying,succeeded,failed,canceled" doc:"The last three are final"`
+	State         queue.State `db:"state" json:"state" enum:"blocked,scheduled,pending,running,retrying,succeeded,failed,canceled" doc:"blocked waits for other jobs; the last three are final"`
 	Priority      int         `db:"priority" json:"priority" doc:"1 is served first, 4 last"`
 	Attempt       int         `db:"attempt" json:"attempt" doc:"Attempts begun so far"`
 	MaxAttempts   int         `db:"max_attempts" json:"max_attempts"`
@@ -49,11 +50,13 @@ type Record struct {
 // Detailed is a job with what it works on and its attempts.
 type Detailed struct {
 	Record
-	Payload  httpapi.JSON `json:"payload,omitempty" doc:"What the kind works on; absent when that is the event's data"`
-	Retry    httpapi.JSON `json:"retry,omitempty" doc:"The job's own retry policy; absent when it is the kind's"`
-	Result   httpapi.JSON `json:"result,omitempty" doc:"What the job came to, of kinds that say so; there once it succeeded"`
-	Progress *Progress    `json:"progress,omitempty" doc:"What the external worker that has the job last said of it"`
-	Attempts []Attempt    `json:"attempts" nullable:"false" doc:"Every attempt, oldest first"`
+	After        []uuid.UUID  `json:"after,omitempty" doc:"The jobs that it waited for, or does"`
+	AfterOutcome string       `json:"after_outcome,omitempty" enum:"success,any" doc:"How those must end"`
+	Payload      httpapi.JSON `json:"payload,omitempty" doc:"What the kind works on; absent when that is the event's data"`
+	Retry        httpapi.JSON `json:"retry,omitempty" doc:"The job's own retry policy; absent when it is the kind's"`
+	Result       httpapi.JSON `json:"result,omitempty" doc:"What the job came to, of kinds that say so; there once it succeeded"`
+	Progress     *Progress    `json:"progress,omitempty" doc:"What the external worker that has the job last said of it"`
+	Attempts     []Attempt    `json:"attempts" nullable:"false" doc:"Every attempt, oldest first"`
 }
 
 // Progress is how far an external worker is with a job.
@@ -83,17 +86,18 @@ type Attempt struct {
 // how it ended. One statement sees one of them. A job that waits for others of its
 // ordering key is pending, or scheduled before its time.
 const columns = `
-SELECT j.id, j.tenant, j.kind, j.queue, j.lane, coalesce(x.priority, r.priority, s.priority, o.priority, j.priority) AS priority,
+SELECT j.id, j.tenant, j.kind, j.queue, j.lane, coalesce(x.priority, r.priority, s.priority, o.priority, b.priority, j.priority) AS priority,
        j.max_attempts, j.run_at, j.timeout_ms, j.ordering_key, CASE WHEN j.ordering_key = '' THEN '' WHEN j.skips THEN 'skip' ELSE 'block' END AS on_failure,
        j.event_id, j.rule_id, j.endpoint_id, j.schedule_id, j.replay_id, j.created_at,
        CASE WHEN x.job_id IS NOT NULL THEN 'running'
             WHEN r.job_id IS NOT NULL THEN 'pending'
             WHEN s.job_id IS NOT NULL THEN CASE WHEN s.attempt > 0 THEN 'retrying' ELSE 'scheduled' END
             WHEN o.job_id IS NOT NULL THEN CASE WHEN o.run_at > now() THEN 'scheduled' ELSE 'pending' END
+            WHEN b.job_id IS NOT NULL THEN 'blocked'
             ELSE a.state END AS state,
        coalesce(x.attempt, r.attempt, s.attempt, a.attempt, 0) AS attempt,
        coalesce(x.started_at, CASE WHEN a.worker IS NOT NULL THEN a.started_at END) AS started_at,
-       CASE WHEN x.job_id IS NULL AND r.job_id IS NULL AND s.job_id IS NULL AND o.job_id IS NULL THEN a.finished_at END AS finished_at,
+       CASE WHEN x.job_id IS NULL AND r.job_id IS NULL AND s.job_id IS NULL AND o.job_id IS NULL AND b.job_id IS NULL THEN a.finished_at END AS finished_at,
        coalesce(r.ready_at, s.run_at, o.run_at) AS next_attempt_at,
        nullif(a.error, '') AS last_error`
 
@@ -103,6 +107,8 @@ const (
 	joinScheduled = `LEFT JOIN signalstack.scheduled AS s ON s.job_id = j.id `
 	joinRunning   = `LEFT JOIN signalstack.running AS x ON x.job_id = j.id `
 	joinOrdered   = `LEFT JOIN signalstack.ordered AS o ON o.job_id = j.id `
+	joinBlocked   = `LEFT JOIN signalstack.blocked AS b ON b.job_id = j.id `
+	joinPlaces    = joinReady + joinScheduled + joinRunning + joinOrdered + joinBlocked + joinAttempt
 	joinAttempt   = `LEFT JOIN LATERAL (
     SELECT state, lease, attempt, worker, started_at, finished_at, error
     FROM signalstack.attempts AS t WHERE t.job_id = j.id ORDER BY t.lease DESC LIMIT 1
@@ -112,9 +118,10 @@ const (
 // from drives the list from the table that holds the asked state, so that a few
 // failed jobs are not looked for among millions.
 var from = map[queue.State]string{
-	"":              `FROM signalstack.jobs AS j ` + joinReady + joinScheduled + joinRunning + joinOrdered + joinAttempt,
+	"":              `FROM signalstack.jobs AS j ` + joinPlaces,
+	queue.Blocked:   `FROM signalstack.blocked AS q JOIN signalstack.jobs AS j ON j.id = q.job_id ` + joinPlaces,
 	queue.Scheduled: fromWaiting("scheduled"), queue.Retrying: fromWaiting("scheduled"), queue.Pending: fromWaiting("ready"),
-	queue.Running: `FROM signalstack.running AS q JOIN signalstack.jobs AS j ON j.id = q.job_id ` + joinReady + joinScheduled + joinRunning + joinOrdered + joinAttempt,
+	queue.Running: `FROM signalstack.running AS q JOIN signalstack.jobs AS j ON j.id = q.job_id ` + joinPlaces,
 	queue.Failed:  fromEnded, queue.Canceled: fromEnded,
 }
 
@@ -122,13 +129,14 @@ var from = map[queue.State]string{
 // their ordering key; both are read in the order of their primary keys.
 func fromWaiting(table string) string {
 	return `FROM (SELECT job_id FROM signalstack.` + table + ` UNION ALL SELECT job_id FROM signalstack.ordered) AS q
-JOIN signalstack.jobs AS j ON j.id = q.job_id ` + joinReady + joinScheduled + joinRunning + joinOrdered + joinAttempt
+JOIN signalstack.jobs AS j ON j.id = q.job_id ` + joinPlaces
 }
 
 const fromEnded = `FROM signalstack.attempts AS e JOIN signalstack.jobs AS j ON j.id = e.job_id
-` + joinReady + joinScheduled + joinRunning + joinOrdered + joinAttempt
+` + joinPlaces
 
 var stateIs = map[queue.State]string{
+	queue.Blocked:   `b.job_id IS NOT NULL`,
 	queue.Scheduled: `(s.attempt = 0 OR o.run_at > now())`,
 	queue.Retrying:  `s.attempt > 0`,
 	queue.Pending:   `(r.job_id IS NOT NULL OR o.run_at <= now())`,
@@ -141,7 +149,7 @@ var stateIs = map[queue.State]string{
 }
 
 const (
-	endedNow = `r.job_id IS NULL AND s.job_id IS NULL AND x.job_id IS NULL AND o.job_id IS NULL`
+	endedNow = `r.job_id IS NULL AND s.job_id IS NULL AND x.job_id IS NULL AND o.job_id IS NULL AND b.job_id IS NULL`
 	newestIs = ` AND e.lease = a.lease`
 )
 
@@ -255,10 +263,12 @@ func (d *Detailed) moved() bool {
 func get(ctx context.Context, q pg.Querier, id uuid.UUID) (Detailed, error) {
 	var row struct {
 		Record
-		Payload []byte `db:"payload"`
-		Retry   string `db:"retry"`
+		Payload  []byte         `db:"payload"`
+		Retry    string         `db:"retry"`
+		After    pq.StringArray `db:"after_jobs"`
+		AfterAny bool           `db:"after_any"`
 	}
-	err := q.GetContext(ctx, &row, columns+", j.payload, j.retry\n"+from[""]+"\nWHERE j.id = $1", id)
+	err := q.GetContext(ctx, &row, columns+", j.payload, j.retry, j.after_jobs::text[], j.after_any\n"+from[""]+"\nWHERE j.id = $1", id)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Detailed{}, fault.Missing("job", id.String())
 	}
@@ -267,6 +277,7 @@ func get(ctx context.Context, q pg.Querier, id uuid.UUID) (Detailed, error) {
 	}
 	row.complete()
 	d := Detailed{Record: row.Record, Payload: row.Payload, Retry: httpapi.JSON(row.Retry)}
+	d.waitsFor(idsOf(row.After), row.AfterAny)
 	// The running attempt stands last; it has no row in attempts yet. A job that was
 	// canceled while it waited has a row there that was no attempt.
 	err = q.SelectContext(ctx, &d.Attempts, `

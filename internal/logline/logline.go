@@ -17,7 +17,7 @@ func Kind(log *slog.Logger) jobs.Kind {
 	decode := httpapi.ObjectDecoder[payload]()
 	return jobs.Kind{
 		Name: "log", Timeout: 5 * time.Second, MaxAttempts: 3, Retry: jobs.DefaultPolicy(),
-		Check: func(raw json.RawMessage, _ bool) []fault.Detail {
+		Check: func(raw json.RawMessage, _ jobs.Later) []fault.Detail {
 			_, mistakes := decode(raw)
 			return mistakes
 		},

@@ -18,7 +18,7 @@ func TestLineNamesTheJobAndTheEvent(t *testing.T) {
 	var out bytes.Buffer
 	kind := logline.Kind(slog.New(slog.NewJSONHandler(&out, nil)))
 	payload := json.RawMessage(`{"message":"a payment","level":"warn"}`)
-	require.Empty(t, kind.Check(payload, true))
+	require.Empty(t, kind.Check(payload, jobs.Later{Event: true}))
 	job := jobs.Job{ID: uuid.New(), Kind: "log", Attempt: 2, Payload: payload, Event: &jobs.Event{ID: uuid.New(), Type: "payment", Data: json.RawMessage(`"private"`)}}
 	_, err := kind.Run(t.Context(), job)
 	require.NoError(t, err)
@@ -38,9 +38,9 @@ func TestBadPayloads(t *testing.T) {
 		``: "/message", `{"message":""}`: "/message", `{"message":"a","level":"loud"}`: "/level", `{"message":"a","more":1}`: "/more", `7`: "",
 		`{"message":"a\nb"}`: "/message",
 	} {
-		mistakes := kind.Check(json.RawMessage(payload), false)
+		mistakes := kind.Check(json.RawMessage(payload), jobs.Later{})
 		require.Len(t, mistakes, 1, payload)
 		require.Equal(t, pointer, mistakes[0].Pointer, payload)
 	}
-	require.Empty(t, kind.Check(json.RawMessage(`{"message":"a","level":"error"}`), false))
+	require.Empty(t, kind.Check(json.RawMessage(`{"message":"a","level":"error"}`), jobs.Later{}))
 }

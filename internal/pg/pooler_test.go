@@ -221,7 +221,7 @@ func startPolling(t *testing.T) *polling {
 	require.NoError(t, queue.EnsureAhead(t.Context(), db))
 	p := &polling{db: db, running: make(chan uuid.UUID, 10)}
 	kinds := jobs.NewRegistry(jobs.Kind{
-		Name: "test", Timeout: time.Minute, MaxAttempts: 3, Check: func(json.RawMessage, bool) []fault.Detail { return nil },
+		Name: "test", Timeout: time.Minute, MaxAttempts: 3, Check: func(json.RawMessage, jobs.Later) []fault.Detail { return nil },
 		Run: func(ctx context.Context, j jobs.Job) (jobs.Result, error) {
 			p.running <- j.ID
 			if string(j.Payload) != `"last"` {

@@ -34,6 +34,8 @@ type Claimed struct {
 	TimeoutMS   int64
 	Retry       string
 	CreatedAt   time.Time
+	// AfterJobs are the jobs that it waited for, as PostgreSQL writes them; nil: none.
+	AfterJobs *string
 
 	EventID      uuid.NullUUID
 	EventType    string
@@ -79,7 +81,7 @@ WITH asked AS MATERIALIZED (
     RETURNING job_id, queue, lane, priority, ready_at, attempt, lease, started_at
 )
 SELECT '00000000-0000-0000-0000-000000000000'::uuid, 0::bigint, 0, 0::smallint, now(), now(), '', '', '', '', ''::bytea,
-       NULL::uuid, NULL::uuid, '', false, 0, 0, '', now(), NULL::uuid, '', NULL, NULL, NULL::timestamptz, NULL::bytea,
+       NULL::uuid, NULL::uuid, '', false, 0, 0, '', now(), NULL, NULL::uuid, '', NULL, NULL, NULL::timestamptz, NULL::bytea,
        NULL, NULL, NULL, NULL, NULL::boolean
 UNION ALL
 ` + claimedColumns + `
@@ -88,7 +90,7 @@ FROM claimed AS c` + claimedJoins
 // claimedColumns are what a worker needs to know of a job that it has (c).
 const claimedColumns = `
 SELECT c.job_id, c.lease, c.attempt, c.priority, c.ready_at, c.started_at, j.tenant, j.kind, c.queue, c.lane, j.payload,
-       j.rule_id, j.endpoint_id, j.ordering_key, j.skips, j.max_attempts, j.timeout_ms, j.retry, j.created_at, j.event_id, j.event_type,
+       j.rule_id, j.endpoint_id, j.ordering_key, j.skips, j.max_attempts, j.timeout_ms, j.retry, j.created_at, j.after_jobs::text, j.event_id, j.event_type,
        e.source AS event_source, e.subject AS event_subject, e.time AS event_time, e.data AS event_data,
        e.sender_id AS event_sender_id, e.content_type AS event_content_type, e.data_schema AS event_data_schema,
        e.extensions AS event_extensions, e.opaque AS event_opaque`
@@ -321,7 +323,7 @@ func scanClaimed(rows *sql.Rows, n int) (jobs []Claimed, now time.Time, err erro
 // reading them.
 func (j *Claimed) scan(rows *sql.Rows) error {
 	return rows.Scan(&j.ID, &j.Lease, &j.Attempt, &j.Priority, &j.ReadyAt, &j.StartedAt, &j.Tenant, &j.Kind, &j.Queue, &j.Lane, &j.Payload,
-		&j.RuleID, &j.EndpointID, &j.OrderingKey, &j.Skips, &j.MaxAttempts, &j.TimeoutMS, &j.Retry, &j.CreatedAt, &j.EventID, &j.EventType,
+		&j.RuleID, &j.EndpointID, &j.OrderingKey, &j.Skips, &j.MaxAttempts, &j.TimeoutMS, &j.Retry, &j.CreatedAt, &j.AfterJobs, &j.EventID, &j.EventType,
 		&j.EventSource, &j.EventSubject, &j.EventTime, &j.EventData,
 		&j.EventSenderID, &j.EventContentType, &j.EventDataSchema, &j.EventExtensions, &j.EventOpaque)
 }

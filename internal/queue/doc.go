@@ -12,6 +12,9 @@
 //	      ordering |          |                  | reaped: as retrying, or failed
 //	      key is   |          | the one before has ended
 //	      busy     +-> ordered ---------> running, where its worker goes on with it
+//	               |
+//	      it waits |  the last has ended
+//	    for others +-> blocked ---------> ready, scheduled, ordered; or canceled, in attempts
 //
 // A job that could not be made of its event goes to attempts at once, as failed. There
 // is nothing in it to try again, and Retry says so.
@@ -86,6 +89,22 @@
 // any other, and a worker that has a job of its lane may claim it along (Gather), in one
 // statement, to do both at once. That costs no slot and passes limits, which have
 // counted the job that takes the others.
+//
+// # Flows
+//
+// A job that waits for others is in blocked, with a row in dependencies for each that has
+// not ended. Whatever ends a job looks there for it, one step down an index that is empty
+// where nobody uses flows, and leaves a mark in followed: many ends at once touch no row in
+// common. The Resolver of one worker at a time takes the marks, takes the rows of what has
+// ended out of dependencies, and lets those come who have none left. That it is alone makes
+// the last of two ends be seen as the last; that it asks the tables, and not the marks,
+// what has ended makes a mark too many do no harm.
+//
+// Who begins to wait and what ends a job meanwhile do not see each other. So who waits
+// marks what he waits for, and the resolver, after that commit, moves the rows of those
+// that run: a settle that is under way then waits or looks again, and one that comes later
+// sees who waits. Cancels and crashes, of which that does not hold, are found by a
+// sweeper. A job that is in blocked locks nothing and is locked by nobody but who moves it.
 //
 // # Positions
 //

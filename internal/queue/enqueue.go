@@ -45,6 +45,11 @@ type NewJob struct {
 	Retry       string        // JSON policy; "" is the kind's own
 	ReplayID    uuid.NullUUID // the replay that makes it of an old event
 	ScheduleID  uuid.NullUUID // the schedule that makes it
+	// After are the jobs that must have ended before it runs: all of them well, or in any
+	// way when AfterAny is set. Its Delay counts from then, and its place in the order of its key
+	// is one from then.
+	After    []uuid.UUID
+	AfterAny bool
 	// Once names what makes the job; of the jobs with the same one only the first is
 	// to be made. Whoever enqueues the job sees to that.
 	Once string
@@ -92,11 +97,14 @@ func PartsOfLane(lane string) (tenant, endpointID, limitKey string) {
 // statement, which also runs what else the caller has to write. Workers are notified
 // at commit, once for each queue with a job that is due.
 //
-// Jobs that could not be made are written as failed in a statement of their own,
-// where there are any.
+// Jobs that could not be made, and those that wait for others, are written in statements
+// of their own, where there are any.
 func Enqueue(ctx context.Context, q pg.Querier, jobs []NewJob, also ...pg.Write) error {
-	jobs, err := withoutUnmade(ctx, q, jobs)
+	jobs, err := without(ctx, q, jobs, func(j *NewJob) bool { return j.Unmade != "" }, writeUnmade)
 	if err != nil {
+		return err
+	}
+	if jobs, err = without(ctx, q, jobs, func(j *NewJob) bool { return len(j.After) > 0 }, writeBlocked); err != nil {
 		return err
 	}
 	if len(jobs) > 0 {
@@ -134,21 +142,20 @@ func flags(jobs []NewJob, of func(*NewJob) bool) pq.BoolArray {
 	return all
 }
 
-// withoutUnmade writes the jobs that could not be made, and gives the others.
-func withoutUnmade(ctx context.Context, q pg.Querier, jobs []NewJob) ([]NewJob, error) {
-	isUnmade := func(j NewJob) bool { return j.Unmade != "" }
-	if !slices.ContainsFunc(jobs, isUnmade) {
+// without writes jobs of a sort in their own way, and gives the others.
+func without(ctx context.Context, q pg.Querier, jobs []NewJob, is func(*NewJob) bool, write func(context.Context, pg.Querier, []NewJob) error) ([]NewJob, error) {
+	if !slices.ContainsFunc(jobs, func(j NewJob) bool { return is(&j) }) {
 		return jobs, nil
 	}
-	var unmade, made []NewJob
+	var own, others []NewJob
 	for _, j := range jobs {
-		if isUnmade(j) {
-			unmade = append(unmade, j)
+		if is(&j) {
+			own = append(own, j)
 		} else {
-			made = append(made, j)
+			others = append(others, j)
 		}
 	}
-	return made, writeUnmade(ctx, q, unmade)
+	return others, write(ctx, q, own)
 }
 
 // enqueueText writes all rows of each job from the same arrays. ready_at is now():

@@ -17,6 +17,15 @@ func (p *Promoter) Pass(ctx context.Context) error {
 // Pass is one pass of the sweeper.
 func (s *CancelSweeper) Pass(ctx context.Context) error { return s.pass(ctx) }
 
+// Pass is one pass of the resolver.
+func (r *Resolver) Pass(ctx context.Context) error {
+	_, err := r.pass(ctx)
+	return err
+}
+
+// Pass is one pass of the sweeper.
+func (s *FlowSweeper) Pass(ctx context.Context) error { return s.pass(ctx) }
+
 // Reap is one transaction of the reaper.
 var Reap = reap
 
@@ -26,6 +35,7 @@ func Statements() map[string]string {
 		"claim by priority": claimByPriority, "claim by age": claimByAge, "settle": settleSQL, "settle in order": settleInOrderSQL,
 		"look at ended": lookAtEndedSQL, "retry many": retryManySQL, "cancel many": cancelManySQL,
 		"gather": gatherSQL, "unfinished": unfinishedSQL,
+		"come": comeSQL, "marks": marksSQL, "ended": endedSQL, "meet": meetSQL, "touch": touchSQL, "vain": vainSQL, "mark missed": markMissedSQL,
 	}
 }
 

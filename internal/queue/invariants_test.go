@@ -48,7 +48,7 @@ var invariants = []struct{ name, broken string }{
 		SELECT format('%s jobs of key %s/%s have their turn, %s wait, busy: %s', coalesce(turns, 0), tenant, ordering_key, coalesce(waits, 0), of IS NOT NULL)
 		FROM (
 		    SELECT j.tenant, j.ordering_key, count(*) FILTER (WHERE place <> 'order') AS turns, count(*) FILTER (WHERE place = 'order') AS waits
-		    FROM places JOIN signalstack.jobs AS j ON j.id = job_id WHERE j.ordering_key <> '' AND NOT (j.skips AND attempt > 0) GROUP BY j.tenant, j.ordering_key
+		    FROM places JOIN signalstack.jobs AS j ON j.id = job_id WHERE j.ordering_key <> '' AND place <> 'blocked' AND NOT (j.skips AND attempt > 0) GROUP BY j.tenant, j.ordering_key
 		) AS k
 		FULL JOIN (SELECT tenant AS of, * FROM signalstack.ordering_keys) AS b USING (tenant, ordering_key)
 		WHERE turns IS DISTINCT FROM 1 OR of IS NULL`},
@@ -56,6 +56,10 @@ var invariants = []struct{ name, broken string }{
 		SELECT format('%s of key %s/%s waits in that of %s/%s', job_id, j.tenant, j.ordering_key, o.tenant, o.ordering_key)
 		FROM signalstack.ordered AS o JOIN signalstack.jobs AS j ON j.id = job_id
 		WHERE (o.tenant, o.ordering_key) <> (j.tenant, j.ordering_key) OR j.ordering_key = ''`},
+	{"who waits for others is blocked, and who is blocked waits for others that have not ended", `
+		SELECT format('%s waits for %s: blocked %s, the other lives %s', coalesce(d.after_id, b.job_id), coalesce(d.before_id::text, 'nothing'), b.job_id IS NOT NULL, s.n > 0)
+		FROM signalstack.dependencies AS d FULL JOIN signalstack.blocked AS b ON b.job_id = d.after_id LEFT JOIN standing AS s ON s.id = d.before_id
+		WHERE NOT EXISTS (SELECT FROM signalstack.followed) AND (d.after_id IS NULL OR b.job_id IS NULL OR coalesce(s.n, 0) = 0)`},
 	{"created less ended plus taken up again is what is unfinished", `
 		SELECT format('counted %s, there %s', counted, there)
 		FROM (SELECT coalesce(sum(CASE fact WHEN 'job' THEN -n WHEN 'job_created' THEN n WHEN 'job_reopened' THEN n END), 0) AS counted FROM facts) AS f,
@@ -91,6 +95,7 @@ WITH places AS (
     UNION ALL SELECT job_id, 'scheduled', attempt, lease FROM signalstack.scheduled
     UNION ALL SELECT job_id, 'running', attempt - 1, lease FROM signalstack.running
     UNION ALL SELECT job_id, 'order', 0, lease FROM signalstack.ordered
+    UNION ALL SELECT job_id, 'blocked', 0, 0 FROM signalstack.blocked
 ), standing AS (
     SELECT j.id, p.n, p.places, (SELECT state FROM signalstack.attempts AS a WHERE a.job_id = j.id ORDER BY lease DESC LIMIT 1) AS newest
     FROM signalstack.jobs AS j,

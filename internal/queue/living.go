@@ -20,6 +20,7 @@ func Living(id string) string {
         UNION ALL SELECT FROM signalstack.scheduled WHERE job_id = {id}
         UNION ALL SELECT FROM signalstack.running WHERE job_id = {id}
         UNION ALL SELECT FROM signalstack.ordered WHERE job_id = {id}
+        UNION ALL SELECT FROM signalstack.blocked WHERE job_id = {id}
     ) AS w LIMIT 1`, "{id}", id)
 }
 

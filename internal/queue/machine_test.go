@@ -77,7 +77,7 @@ const workers = 3
 func newMachine(t *rapid.T, db *pg.DB, heard <-chan string, reaper *queue.Reaper) *machine {
 	t.Helper()
 	_, err := db.ExecContext(t.Context(), `
-		TRUNCATE signalstack.jobs, signalstack.ready, signalstack.scheduled, signalstack.running, signalstack.ordered, signalstack.ordering_keys,
+		TRUNCATE signalstack.jobs, signalstack.ready, signalstack.scheduled, signalstack.running, signalstack.ordered, signalstack.ordering_keys, signalstack.blocked,
 		         signalstack.cancels, signalstack.attempts, signalstack.controls, signalstack.analytics_deltas`)
 	require.NoError(t, err)
 	m := &machine{

@@ -210,7 +210,7 @@ func CancelMany(ctx context.Context, tx *sqlx.Tx, ids []uuid.UUID) (canceled, as
 
 // cancelManySQL ends jobs that wait. A claim that has a row is waited for: then it is gone
 // from here. The rows of ready are found as in lookAtEndedSQL.
-const cancelManySQL = `
+var cancelManySQL = `
 WITH given AS MATERIALIZED (
     SELECT id FROM unnest($1::uuid[]) AS g (id)
 ), r AS (
@@ -223,14 +223,20 @@ WITH given AS MATERIALIZED (
     DELETE FROM signalstack.scheduled WHERE job_id = ANY ($1::uuid[]) RETURNING job_id, attempt, lease, true
 ), o AS (
     DELETE FROM signalstack.ordered WHERE job_id = ANY ($1::uuid[]) RETURNING job_id, 0, lease, false
+), b AS (
+    DELETE FROM signalstack.blocked WHERE job_id = ANY ($1::uuid[]) RETURNING job_id, 0, 0::bigint, false
 ), waiting AS (
-    SELECT * FROM r UNION ALL SELECT * FROM s UNION ALL SELECT * FROM o
+    SELECT * FROM r UNION ALL SELECT * FROM s UNION ALL SELECT * FROM o UNION ALL SELECT * FROM b
+), forgotten AS (
+    DELETE FROM signalstack.dependencies WHERE after_id = ANY (ARRAY(SELECT job_id FROM b))
 ), late AS (
     DELETE FROM signalstack.cancels WHERE job_id = ANY (ARRAY(SELECT job_id FROM waiting))
 ), recorded AS (
     INSERT INTO signalstack.attempts (job_id, lease, attempt, state, outcome, error, worker, started_at, finished_at, duration_ms)
     SELECT job_id, lease + 1, attempt, 'canceled', 'canceled', '', NULL, now(), now(), 0
     FROM waiting
+), followed AS (
+    ` + markFollowed("waiting", "true") + `
 )
 SELECT job_id, attempt, came FROM waiting`
 

@@ -14,7 +14,7 @@ const Channel = "signalstack_queue"
 
 // Notice is one notification.
 type Notice struct {
-	// Kind is one of NoticeReady, NoticeScheduled, NoticeCancel and NoticeControl.
+	// Kind is one of NoticeReady, NoticeScheduled, NoticeCancel, NoticeFollowed and NoticeControl.
 	Kind string
 	// Queue has new ready jobs in Lanes, or in more lanes than could be named when
 	// they are nil. None of them became ready before At.
@@ -31,6 +31,7 @@ const (
 	NoticeReady     = "ready"     // queue, microseconds, lanes
 	NoticeScheduled = "scheduled" // microseconds
 	NoticeCancel    = "cancel"    // job id
+	NoticeFollowed  = "followed"  // a job that others wait for has ended
 	NoticeControl   = "control"   // a queue or lane was paused, limited or the like
 )
 
@@ -54,7 +55,7 @@ func ParseNotice(payload string) Notice {
 	case n.Kind == NoticeCancel && len(fields) == 2:
 		n.JobID, _ = uuid.Parse(fields[1])
 		return n
-	case n.Kind == NoticeControl:
+	case n.Kind == NoticeControl || n.Kind == NoticeFollowed:
 		return n
 	}
 	return Notice{}

@@ -162,14 +162,20 @@ func cancelWaiting(ctx context.Context, tx *sqlx.Tx, j operated, why string) (bo
 		    DELETE FROM signalstack.scheduled WHERE job_id = $1 RETURNING attempt, lease, attempt = 0 OR NOT $3
 		), o AS (
 		    DELETE FROM signalstack.ordered WHERE job_id = $1 RETURNING 0, lease, false
+		), b AS (
+		    DELETE FROM signalstack.blocked WHERE job_id = $1 RETURNING 0, 0::bigint, false
 		), waiting AS (
-		    SELECT * FROM r UNION ALL SELECT * FROM s UNION ALL SELECT * FROM o
+		    SELECT * FROM r UNION ALL SELECT * FROM s UNION ALL SELECT * FROM o UNION ALL SELECT * FROM b
+		), forgotten AS (
+		    DELETE FROM signalstack.dependencies WHERE after_id = $1 AND EXISTS (SELECT FROM b)
 		), late AS (
 		    DELETE FROM signalstack.cancels WHERE job_id = $1 AND EXISTS (SELECT FROM waiting)
 		), recorded AS (
 		    INSERT INTO signalstack.attempts (job_id, lease, attempt, state, outcome, error, worker, started_at, finished_at, duration_ms)
 		    SELECT $1, lease + 1, attempt, 'canceled', 'canceled', $2, NULL, now(), now(), 0
 		    FROM waiting
+		), followed AS (
+		    `+markFollowed("(SELECT $1::uuid AS job_id FROM waiting)", "true")+`
 		)
 		SELECT turn FROM waiting`, j.ID, why, j.Skips)
 	if err != nil {
@@ -286,8 +292,12 @@ func (c Change) Apply(ctx context.Context, db *pg.DB, id uuid.UUID) error {
 			    DELETE FROM signalstack.ready WHERE job_id = $1 RETURNING job_id, queue, lane, priority, ready_at AS run_at, attempt, lease
 			), s AS (
 			    DELETE FROM signalstack.scheduled WHERE job_id = $1 RETURNING job_id, queue, lane, priority, run_at, attempt, lease
-			), blocked AS (
+			), behind AS (
 			    UPDATE signalstack.ordered SET priority = coalesce($2, priority), run_at = coalesce($3, run_at)
+			    WHERE job_id = $1 RETURNING job_id
+			), blocked AS (
+			    UPDATE signalstack.blocked SET priority = coalesce($2, priority), run_at = coalesce($3, run_at),
+			        delay_us = CASE WHEN $3::timestamptz IS NULL THEN delay_us ELSE 0 END
 			    WHERE job_id = $1 RETURNING job_id
 			), w AS (
 			    SELECT job_id, queue, lane, coalesce($2, priority) AS priority, coalesce($3, run_at) AS run_at, attempt, lease
@@ -299,7 +309,7 @@ func (c Change) Apply(ctx context.Context, db *pg.DB, id uuid.UUID) error {
 			    INSERT INTO signalstack.ready (job_id, queue, lane, priority, ready_at, attempt, lease)
 			    SELECT job_id, queue, lane, priority, now(), attempt, lease FROM w WHERE run_at <= now() RETURNING queue, lane
 			), told AS (`+tellDueAndLater+`)
-			SELECT (SELECT count(*) FROM w) + (SELECT count(*) FROM blocked) + 0 * (SELECT count(*) FROM told)`, id, c.Priority, c.RunAt)
+			SELECT (SELECT count(*) FROM w) + (SELECT count(*) FROM behind) + (SELECT count(*) FROM blocked) + 0 * (SELECT count(*) FROM told)`, id, c.Priority, c.RunAt)
 		if err != nil {
 			return fmt.Errorf("change job: %w", err)
 		}

@@ -15,6 +15,9 @@ import (
 type Promoter struct {
 	DB  *pg.DB
 	Log *slog.Logger
+	// Marked is called when a pass sees in passing that jobs have ended that others wait
+	// for; may be nil.
+	Marked func()
 
 	mu    sync.Mutex
 	woken chan struct{}
@@ -95,21 +98,24 @@ func (p *Promoter) pass(ctx context.Context) (time.Duration, error) {
 		p.since = heard.Add(-promoteSlack)
 	}
 	for {
-		moved, now, next, err := promote(ctx, p.DB, p.since)
+		seen, err := promote(ctx, p.DB, p.since)
 		if err != nil {
 			return 0, err
 		}
-		if moved == promoteBatch {
+		if seen.Moved == promoteBatch {
 			continue
+		}
+		if seen.Marked && p.Marked != nil {
+			p.Marked()
 		}
 		if full {
 			p.lastFull, p.fullTook = time.Now(), time.Since(began)
 		}
-		p.since = now.Add(-promoteSlack)
-		if next == nil {
+		p.since = seen.Now.Add(-promoteSlack)
+		if seen.Next == nil {
 			return promotePoll, nil
 		}
-		return next.Sub(now), nil
+		return seen.Next.Sub(seen.Now), nil
 	}
 }
 
@@ -118,14 +124,16 @@ func (p *Promoter) pass(ctx context.Context) (time.Duration, error) {
 // because an old snapshot keeps dead rows in its way.
 func fullPassAfter(took time.Duration) time.Duration { return max(10*time.Second, 50*took) }
 
-// promote makes up to promoteBatch jobs ready that are due, and gives the next time
-// at which one will be, by the database's clock.
-func promote(ctx context.Context, q pg.Querier, since time.Time) (moved int, now time.Time, next *time.Time, err error) {
-	var row struct {
-		Moved int
-		Now   time.Time
-		Next  *time.Time
-	}
+// promoted is what a pass did and saw, by the database's clock.
+type promoted struct {
+	Moved  int
+	Now    time.Time
+	Next   *time.Time // when the next job will be due
+	Marked bool       // there is work for the resolver
+}
+
+// promote makes up to promoteBatch jobs ready that are due.
+func promote(ctx context.Context, q pg.Querier, since time.Time) (row promoted, err error) {
 	// In the order of the index scheduled_run_at, from the position. due and told are
 	// counted so that the notifications are sent.
 	err = q.GetContext(ctx, &row, `
@@ -145,11 +153,12 @@ func promote(ctx context.Context, q pg.Querier, since time.Time) (moved int, now
 		    SELECT signalstack.notify_ready(queue, array_agg(DISTINCT lane)) FROM due GROUP BY queue
 		)
 		SELECT (SELECT count(*) FROM gone) + 0 * (SELECT count(*) FROM told) AS moved, now() AS now,
-		       (SELECT min(run_at) FROM signalstack.scheduled WHERE run_at > now()) AS next`, positionText(since), promoteBatch)
+		       (SELECT min(run_at) FROM signalstack.scheduled WHERE run_at > now()) AS next,
+		       EXISTS (SELECT FROM signalstack.followed) AS marked`, positionText(since), promoteBatch)
 	if err != nil {
-		return 0, time.Time{}, nil, fmt.Errorf("promote scheduled jobs: %w", err)
+		return promoted{}, fmt.Errorf("promote scheduled jobs: %w", err)
 	}
-	return row.Moved, row.Now, row.Next, nil
+	return row, nil
 }
 
 // positionText is a position as a statement takes it; the zero time is before all.

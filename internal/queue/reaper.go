@@ -155,7 +155,7 @@ const maxCrashes = 3
 // running_lease_until from where the last pass stopped. Nothing is reaped while
 // the server is younger than a lease: its workers were cut off by its restart and
 // may still settle.
-const reapSQL = `
+var reapSQL = `
 WITH lost AS MATERIALIZED (
     SELECT r.job_id, r.lease_until
     FROM signalstack.running AS r
@@ -192,6 +192,8 @@ WITH lost AS MATERIALIZED (
     INSERT INTO signalstack.attempts (job_id, lease, attempt, state, outcome, error, worker, started_at, finished_at, duration_ms)
     SELECT job_id, lease, attempt, state, 'crashed', error, worker, started_at, now(), duration_ms
     FROM judged
+), followed AS (
+    ` + markFollowed("judged", "state <> 'retrying'") + `
 ), due AS (
     INSERT INTO signalstack.ready (job_id, queue, lane, priority, ready_at, attempt, lease)
     SELECT job_id, queue, lane, priority, now(), attempt, lease FROM judged WHERE state = 'retrying'

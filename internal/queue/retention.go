@@ -176,7 +176,8 @@ const liveJobs = `
     SELECT job_id FROM signalstack.ready WHERE job_id >= $1 AND job_id < $2
     UNION ALL SELECT job_id FROM signalstack.scheduled WHERE job_id >= $1 AND job_id < $2
     UNION ALL SELECT job_id FROM signalstack.running WHERE job_id >= $1 AND job_id < $2
-    UNION ALL SELECT job_id FROM signalstack.ordered WHERE job_id >= $1 AND job_id < $2`
+    UNION ALL SELECT job_id FROM signalstack.ordered WHERE job_id >= $1 AND job_id < $2
+    UNION ALL SELECT job_id FROM signalstack.blocked WHERE job_id >= $1 AND job_id < $2`
 
 // keptJobs are the jobs to keep. One that neither lives nor has a final attempt
 // should not be; it is kept for whoever looks into it. One step of the primary key

@@ -17,6 +17,7 @@ type State string
 
 // The states of a job; the last three are final.
 const (
+	Blocked   State = "blocked" // waits for other jobs
 	Scheduled State = "scheduled"
 	Pending   State = "pending"
 	Running   State = "running"
@@ -101,6 +102,8 @@ WITH given AS MATERIALIZED (
            CASE WHEN becomes = 'succeeded' THEN nullif(result, '') END, nullif(status, 0), nullif(error_class, '')
     FROM gone
     WHERE becomes <> 'released'
+), followed AS (
+    %[7]s
 ), %[3]s waits AS (
     SELECT job_id, queue, lane, priority, now() + delay_us * interval '1 microsecond' AS run_at,
            CASE WHEN becomes = 'released' OR outcome = 'throttled' THEN attempt - 1 ELSE attempt END AS attempt, lease
@@ -135,7 +138,7 @@ const turnEnds = `(ordering_key <> '' AND NOT (skips AND attempt > 1)
 // (ctid), whatever statistics say of the table. It becomes ready or scheduled, or is
 // running at once where the worker asked for it.
 var (
-	settleSQL        = fmt.Sprintf(settleText, "", "", "", "", "false", "")
+	settleSQL        = fmt.Sprintf(settleText, "", "", "", "", "false", "", settleFollowed)
 	settleInOrderSQL = fmt.Sprintf(settleText, ", $12::text[], $13::text[], $14::bool[], $15::bool[]", ", tenant, ordering_key, skips, take_next", `next AS (
     DELETE FROM signalstack.ordered WHERE ctid = ANY (ARRAY(
         SELECT f.at
@@ -157,8 +160,11 @@ var (
 ),`, `
     UNION ALL SELECT job_id, queue, lane, priority, run_at, 0, lease FROM come WHERE NOT taken`,
 		turnEnds+` AND (tenant, ordering_key) NOT IN (SELECT tenant, ordering_key FROM next)`, `
-UNION ALL SELECT job_id, lease + 1, 'running', false FROM come WHERE taken`)
+UNION ALL SELECT job_id, lease + 1, 'running', false FROM come WHERE taken`, settleFollowed)
 )
+
+// settleFollowed marks the jobs that ended where others wait for them.
+var settleFollowed = markFollowed("gone", "becomes IN ('succeeded', 'failed', 'canceled')")
 
 // SettleAndTake settles, and where a settlement that ends a turn says TakeNext it claims the next job
 // of the ordering key for the worker in the same statement, past all others of its
@@ -194,10 +200,10 @@ func Settle(ctx context.Context, q pg.Querier, all []Settlement) (map[Held]State
 }
 
 // settle gives the states of the jobs, and the jobs that were taken. What is missing
-// after the first look may have had its lease extended meanwhile, which moved the row;
-// the second look sees where to.
+// after a look may have had its lease extended meanwhile, or somebody wait for its end,
+// both of which move the row; the next look sees where to.
 func settle(ctx context.Context, q pg.Querier, all []Settlement, worker uuid.UUID, lease time.Duration) (map[Held]State, pq.StringArray, error) {
-	const looks = 2
+	const looks = 3
 	keys := keysOf(all)
 	states := make(map[Held]State, len(all))
 	var last []orderingKey
@@ -217,7 +223,7 @@ func settle(ctx context.Context, q pg.Querier, all []Settlement, worker uuid.UUI
 				last = append(last, keys[r.JobID])
 			}
 		}
-		rest = without(rest, states)
+		rest = unsettled(rest, states)
 	}
 	return states, taken, advance(ctx, q, last)
 }
@@ -243,8 +249,8 @@ func settleOnce(ctx context.Context, q pg.Querier, all []Settlement, keyed bool,
 	return rows, err
 }
 
-// without gives those of the settlements that have no state yet.
-func without(all []Settlement, states map[Held]State) []Settlement {
+// unsettled gives those of the settlements that have no state yet.
+func unsettled(all []Settlement, states map[Held]State) []Settlement {
 	if len(states) == len(all) {
 		return nil
 	}

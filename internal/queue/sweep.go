@@ -60,3 +60,85 @@ func (s *CancelSweeper) pass(ctx context.Context) error {
 	}
 	return nil
 }
+
+// FlowSweeper looks for jobs that have ended without that being told to those who wait
+// for them: that of a cancel or a crash which comes while somebody writes that he waits for
+// it is not, as neither sees the other. Ends that workers tell of are (touchSQL).
+type FlowSweeper struct {
+	DB  *pg.DB
+	Log *slog.Logger
+
+	at pair // where the last look ended
+}
+
+// pair is a job that waits and one that it waits for.
+type pair struct {
+	After  uuid.UUID `db:"after_id"`
+	Before uuid.UUID `db:"before_id"`
+}
+
+const (
+	// sweepPairs bounds one look.
+	sweepPairs = 1000
+	// sweepYoung is for how long what is waited for is looked at each time; the rest has
+	// its turn. The statements that may not see each other take seconds at most.
+	sweepYoung = time.Minute
+)
+
+// Run sweeps until ctx ends.
+func (s *FlowSweeper) Run(ctx context.Context) error {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if err := s.pass(ctx); err != nil && ctx.Err() == nil && !pg.IsAway(err) {
+			s.Log.WarnContext(ctx, "jobs that wait for others could not be looked after", "error", err)
+		}
+	}
+}
+
+func (s *FlowSweeper) pass(ctx context.Context) error {
+	last, err := markMissed(ctx, s.DB, s.at)
+	if err != nil || last == nil && s.at == (pair{}) {
+		return err // mostly there are none
+	}
+	if s.at = (pair{}); last != nil {
+		s.at = *last
+	}
+	now, err := pg.Now(ctx, s.DB)
+	for young := (&pair{After: FirstID(now.Add(-sweepYoung))}); err == nil && young != nil; {
+		young, err = markMissed(ctx, s.DB, *young)
+	}
+	return err
+}
+
+// markMissedSQL marks what has ended of a stretch of what is waited for, in the order of
+// the primary key, and gives its last pair.
+var markMissedSQL = `
+WITH stretch AS MATERIALIZED (
+    SELECT after_id, before_id FROM signalstack.dependencies WHERE (after_id, before_id) > ($1::uuid, $2::uuid)
+    ORDER BY after_id, before_id LIMIT $3
+), marked AS (
+    INSERT INTO signalstack.followed (job_id)
+    SELECT b.before_id FROM (SELECT DISTINCT before_id FROM stretch) AS b
+    LEFT JOIN LATERAL (` + Living("b.before_id") + `) AS living ON true
+    WHERE living.yes IS NULL
+)
+SELECT after_id, before_id FROM stretch ORDER BY after_id DESC, before_id DESC LIMIT 1`
+
+// markMissed looks at a stretch from a pair on, and gives the last; nil when there was
+// none.
+func markMissed(ctx context.Context, q pg.Querier, from pair) (*pair, error) {
+	var last []pair
+	if err := q.SelectContext(ctx, &last, markMissedSQL, from.After, from.Before, sweepPairs); err != nil {
+		return nil, fmt.Errorf("look for ends that were not told: %w", err)
+	}
+	if len(last) == 0 {
+		return nil, nil
+	}
+	return &last[0], nil
+}

@@ -56,13 +56,13 @@ type RetryFilter struct {
 
 // CancelFilter says which jobs are canceled.
 type CancelFilter struct {
-	State string `json:"state,omitempty" enum:"scheduled,pending,running,retrying" doc:"Where they stand; default: all that have not ended"`
+	State string `json:"state,omitempty" enum:"blocked,scheduled,pending,running,retrying" doc:"Where they stand; default: all that have not ended"`
 	Which
 }
 
 // JobFilter is the filter of an operation as it is shown.
 type JobFilter struct {
-	State string `json:"state,omitempty" enum:"scheduled,pending,running,retrying,succeeded,failed,canceled"`
+	State string `json:"state,omitempty" enum:"blocked,scheduled,pending,running,retrying,succeeded,failed,canceled"`
 	Which
 }
 

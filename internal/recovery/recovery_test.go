@@ -53,7 +53,7 @@ func newHouse(t *testing.T) *house {
 	endpoints := &webhooks.Endpoints{DB: db, Box: sealed.Plain(), Guard: guard, Log: discard()}
 	h := &house{T: t, db: db, kinds: jobs.NewRegistry(webhooks.Kind(endpoints, outbound.NewClient(guard, "test")), jobs.Kind{
 		Name: "test", Timeout: time.Second, MaxAttempts: 3,
-		Check: func(json.RawMessage, bool) []fault.Detail { return nil },
+		Check: func(json.RawMessage, jobs.Later) []fault.Detail { return nil },
 		Run:   func(context.Context, jobs.Job) (jobs.Result, error) { return jobs.Result{}, nil },
 	})}
 	a := events.NewAcceptor(db, intake.Config{KeyTTL: time.Hour, MaxWaiting: 2000}, h.kinds, discard())

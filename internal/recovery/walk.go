@@ -45,6 +45,7 @@ const (
         UNION ALL (SELECT job_id FROM signalstack.scheduled WHERE %[1]s ORDER BY job_id LIMIT $1)
         UNION ALL (SELECT job_id FROM signalstack.running WHERE %[1]s ORDER BY job_id LIMIT $1)
         UNION ALL (SELECT job_id FROM signalstack.ordered WHERE %[1]s ORDER BY job_id LIMIT $1)
+        UNION ALL (SELECT job_id FROM signalstack.blocked WHERE %[1]s ORDER BY job_id LIMIT $1)
     ) AS living ORDER BY id LIMIT $1`
 	livingBounds = `job_id > $2::uuid AND job_id >= $3::uuid AND job_id < $4::uuid`
 	keyBounds    = `id > $2::uuid AND id >= $3::uuid AND id < $4::uuid`
@@ -74,6 +75,7 @@ const (
             (SELECT 'pending' AS state FROM signalstack.ready WHERE job_id >= s.id AND job_id <= s.id ORDER BY job_id LIMIT 1)
             UNION ALL SELECT CASE WHEN attempt > 0 THEN 'retrying' ELSE 'scheduled' END FROM signalstack.scheduled WHERE job_id = s.id
             UNION ALL SELECT CASE WHEN run_at > now() THEN 'scheduled' ELSE 'pending' END FROM signalstack.ordered WHERE job_id = s.id
+            UNION ALL SELECT 'blocked' FROM signalstack.blocked WHERE job_id = s.id
             UNION ALL SELECT 'running' FROM signalstack.running WHERE job_id = s.id
         ) AS w LIMIT 1
     ) AS a

@@ -175,7 +175,7 @@ func checkPayload(kinds *jobs.Registry, a Action) []fault.Detail {
 	c, _ := a.compile()
 	made := c.transform != nil && a.Kind != email.KindName
 	var found []fault.Detail
-	for _, m := range kinds.CheckKind(a.Kind, a.Payload, true) {
+	for _, m := range kinds.CheckKind(a.Kind, a.Payload, jobs.Later{Event: true}) {
 		at, inPayload := strings.CutPrefix(m.Pointer, "/payload")
 		if !inPayload || !made && (c.payload == nil || !c.payload.Fills(at)) {
 			found = append(found, m)

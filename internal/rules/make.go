@@ -135,7 +135,7 @@ func (a *compiled) makePayload(kinds *jobs.Registry, event func() *expression.Ev
 	if _, isKnown := kinds.Get(a.Kind); !isKnown || a.Kind == webhooks.KindName {
 		return made, nil
 	}
-	if wrong := kinds.CheckKind(a.Kind, httpapi.JSON(made), true); len(wrong) > 0 {
+	if wrong := kinds.CheckKind(a.Kind, httpapi.JSON(made), jobs.Later{Event: true}); len(wrong) > 0 {
 		return nil, fmt.Errorf("%s: kind %s refuses what it makes: %s %s", what, a.Kind, strings.TrimPrefix(strings.TrimPrefix(wrong[0].Pointer, "/payload"), "/"), wrong[0].Detail)
 	}
 	return made, nil

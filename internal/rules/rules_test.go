@@ -28,7 +28,7 @@ import (
 // kinds are a webhook and another kind, with defaults to tell apart.
 func kinds() *jobs.Registry {
 	run := func(context.Context, jobs.Job) (jobs.Result, error) { return jobs.Result{}, nil }
-	check := func(payload json.RawMessage, _ bool) []fault.Detail {
+	check := func(payload json.RawMessage, _ jobs.Later) []fault.Detail {
 		if string(payload) == `"bad"` {
 			return []fault.Detail{{Pointer: "/x", Detail: "is bad"}}
 		}

@@ -105,7 +105,7 @@ func (a ScheduleAction) check(kinds *jobs.Registry, id uuid.UUID, name string, a
 		return []fault.Detail{{Pointer: "/action", Detail: "must have event or job"}}, uuid.NullUUID{}
 	}
 	n, wrong := a.Job.newJob(with)
-	if wrong = append(wrong, kinds.CheckKind(n.Kind, n.Payload, false)...); len(wrong) > 0 {
+	if wrong = append(wrong, kinds.CheckKind(n.Kind, n.Payload, jobs.Later{})...); len(wrong) > 0 {
 		return below("/action/job", wrong), uuid.NullUUID{}
 	}
 	return nil, kinds.Build(n, "").EndpointID
@@ -130,7 +130,7 @@ func (f *fire) build(kinds *jobs.Registry) error {
 	} else if a.Job != nil {
 		var n jobs.NewJob
 		n, wrong = a.Job.newJob(with)
-		if wrong = append(wrong, kinds.CheckKind(n.Kind, n.Payload, false)...); len(wrong) == 0 {
+		if wrong = append(wrong, kinds.CheckKind(n.Kind, n.Payload, jobs.Later{})...); len(wrong) == 0 {
 			job := kinds.Build(n, f.of.Tenant)
 			job.ScheduleID = uuid.NullUUID{UUID: f.of.ID, Valid: true}
 			f.job, f.jobID, f.jobs = &job, uuid.NullUUID{UUID: job.ID, Valid: true}, []uuid.UUID{job.ID}

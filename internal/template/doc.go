@@ -2,7 +2,8 @@
 // event: Go templates over .event and .data, bounded.
 //
 //   - .event has id, type, source, subject and time, as texts; .data is the
-//     payload's data, or else the event's.
+//     payload's data, or else the event's; .before are the jobs that it waited for, each
+//     with its id, its state and, where it has one, its result.
 //   - A field that does not exist is an error: no receiver reads "<no value>". get
 //     asks for one that may be absent, by its path, and null prints as nothing.
 //   - Integers that fit 64 bits are integers and can be compared; every other number

@@ -9,11 +9,22 @@ import (
 	"github.com/signalstack/signalstack/internal/jobs"
 )
 
-// Scope is what templates see: .data, which is data or else the event's, and, when
-// there is one, .event.
-func Scope(data json.RawMessage, event *jobs.Event) map[string]any {
+// Scope is what templates of a job see: .data, which is data or else the event's, .event
+// when there is one, and .before, the jobs that it waited for.
+func Scope(data json.RawMessage, job jobs.Job) map[string]any {
 	seen := map[string]any{}
-	if event != nil {
+	if job.Before != nil {
+		before := make([]any, len(job.Before))
+		for i, b := range job.Before {
+			seenBefore := map[string]any{"id": b.ID.String(), "state": string(b.State)}
+			if b.Result != nil {
+				seenBefore["result"] = decode(json.RawMessage(b.Result))
+			}
+			before[i] = seenBefore
+		}
+		seen["before"] = before
+	}
+	if event := job.Event; event != nil {
 		seen["event"] = map[string]any{
 			"id": event.ID.String(), "type": event.Type, "source": event.Source, "subject": event.Subject,
 			"time": event.Time.UTC().Format(time.RFC3339Nano),

@@ -31,8 +31,8 @@ func Kind(endpoints *Endpoints, client *outbound.Client) jobs.Kind {
 	decode := httpapi.ObjectDecoder[payload]()
 	return jobs.Kind{
 		Name: KindName, Timeout: maxTimeout, MaxAttempts: maxAttempts, Retry: jobs.StandardLadder(),
-		Check: func(raw json.RawMessage, fromEvent bool) []fault.Detail {
-			if fromEvent {
+		Check: func(raw json.RawMessage, later jobs.Later) []fault.Detail {
+			if later.Event {
 				return nil // rules checks what an action says of a webhook
 			}
 			_, mistakes := decode(raw)

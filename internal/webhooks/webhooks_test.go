@@ -192,7 +192,7 @@ func TestJobWithoutAnEventDeliversItsPayload(t *testing.T) {
 	url, got := receiver(t, 200)
 	e := b.endpoint(t, 201, http.MethodPost, "/endpoints", `{"url":"`+url+`"}`)
 	payload := json.RawMessage(`{"endpoint_id":"` + e.ID.String() + `","type":"ping","data":{"b":1,"a":1.0}}`)
-	require.Empty(t, b.kind.Check(payload, false))
+	require.Empty(t, b.kind.Check(payload, jobs.Later{}))
 	job := b.job(e.ID, "")
 	job.Event, job.Payload, job.CreatedAt = nil, payload, time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	_, err := b.kind.Run(t.Context(), job)
@@ -205,7 +205,7 @@ func TestJobWithoutAnEventDeliversItsPayload(t *testing.T) {
 		`{"endpoint_id":"` + e.ID.String() + `","type":"","more":1}`: {"/type", "/more"},
 	} {
 		var found []string
-		for _, m := range b.kind.Check(json.RawMessage(bad), false) {
+		for _, m := range b.kind.Check(json.RawMessage(bad), jobs.Later{}) {
 			found = append(found, m.Pointer)
 		}
 		require.ElementsMatch(t, pointers, found, bad)
