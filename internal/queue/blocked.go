@@ -65,9 +65,7 @@ func arrayText(ids []uuid.UUID) string {
 // job that none waits for one step down an index that is mostly empty.
 func markFollowed(relation, condition string) string {
 	return `INSERT INTO signalstack.followed (job_id)
-    SELECT e.job_id FROM ` + relation + ` AS e
-    CROSS JOIN LATERAL (SELECT FROM signalstack.dependencies AS d WHERE d.before_id = e.job_id LIMIT 1) AS d
-    WHERE ` + condition
+    SELECT DISTINCT before_id FROM signalstack.dependencies WHERE before_id = ANY (ARRAY(SELECT e.job_id FROM ` + relation + ` AS e WHERE ` + condition + `))`
 }
 
 // comeSQL takes jobs out of blocked and makes them ready or scheduled, those with an
