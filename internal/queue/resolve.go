@@ -182,7 +182,7 @@ type ended struct {
 
 // meetSQL takes what has ended as it must out of what is waited for, and gives what it met:
 // the jobs that waited, and those whose wait is in vain, with what for. OFFSET 0 keeps the
-// planner from making a join of the steps down the index dependencies_before.
+// planner from making a join of the steps down the primary key.
 const meetSQL = `
 WITH ended AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::text[]) AS e (id, state)

@@ -71,18 +71,16 @@ type FlowSweeper struct {
 	at pair // where the last look ended
 }
 
-// pair is a job that waits and one that it waits for.
+// pair is a job that another waits for, and that one.
 type pair struct {
-	After  uuid.UUID `db:"after_id"`
 	Before uuid.UUID `db:"before_id"`
+	After  uuid.UUID `db:"after_id"`
 }
 
+// A pass looks at so many stretches of so many pairs, and the next one goes on after them.
 const (
-	// sweepPairs bounds one look.
-	sweepPairs = 1000
-	// sweepYoung is for how long what is waited for is looked at each time; the rest has
-	// its turn. The statements that may not see each other take seconds at most.
-	sweepYoung = time.Minute
+	sweepPairs     = 1000
+	sweepStretches = 5
 )
 
 // Run sweeps until ctx ends.
@@ -102,39 +100,39 @@ func (s *FlowSweeper) Run(ctx context.Context) error {
 }
 
 func (s *FlowSweeper) pass(ctx context.Context) error {
-	last, err := markMissed(ctx, s.DB, s.at)
-	if err != nil || last == nil && s.at == (pair{}) {
-		return err // mostly there are none
-	}
-	if s.at = (pair{}); last != nil {
+	for range sweepStretches {
+		last, err := markMissed(ctx, s.DB, s.at)
+		if err != nil {
+			return err
+		}
+		if last == nil { // mostly there are none at all
+			s.at = pair{}
+			break
+		}
 		s.at = *last
 	}
-	now, err := pg.Now(ctx, s.DB)
-	for young := (&pair{After: FirstID(now.Add(-sweepYoung))}); err == nil && young != nil; {
-		young, err = markMissed(ctx, s.DB, *young)
-	}
-	return err
+	return nil
 }
 
 // markMissedSQL marks what has ended of a stretch of what is waited for, in the order of
 // the primary key, and gives its last pair.
 var markMissedSQL = `
 WITH stretch AS MATERIALIZED (
-    SELECT after_id, before_id FROM signalstack.dependencies WHERE (after_id, before_id) > ($1::uuid, $2::uuid)
-    ORDER BY after_id, before_id LIMIT $3
+    SELECT before_id, after_id FROM signalstack.dependencies WHERE (before_id, after_id) > ($1::uuid, $2::uuid)
+    ORDER BY before_id, after_id LIMIT $3
 ), marked AS (
     INSERT INTO signalstack.followed (job_id)
     SELECT b.before_id FROM (SELECT DISTINCT before_id FROM stretch) AS b
     LEFT JOIN LATERAL (` + Living("b.before_id") + `) AS living ON true
     WHERE living.yes IS NULL
 )
-SELECT after_id, before_id FROM stretch ORDER BY after_id DESC, before_id DESC LIMIT 1`
+SELECT before_id, after_id FROM stretch ORDER BY before_id DESC, after_id DESC LIMIT 1`
 
 // markMissed looks at a stretch from a pair on, and gives the last; nil when there was
 // none.
 func markMissed(ctx context.Context, q pg.Querier, from pair) (*pair, error) {
 	var last []pair
-	if err := q.SelectContext(ctx, &last, markMissedSQL, from.After, from.Before, sweepPairs); err != nil {
+	if err := q.SelectContext(ctx, &last, markMissedSQL, from.Before, from.After, sweepPairs); err != nil {
 		return nil, fmt.Errorf("look for ends that were not told: %w", err)
 	}
 	if len(last) == 0 {
