@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"math/rand/v2"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -44,16 +43,14 @@ func (r *Runner) attempt(c *queue.Claimed, takeNext func(*queue.Claimed) bool, e
 	}
 	timed, stop := context.WithTimeoutCause(ctx, time.Duration(c.TimeoutMS)*time.Millisecond, errTimeout)
 	defer stop()
-	start, job, luck := time.Now(), jobOf(c), rand.Float64()
-	job.together = func(most int, run RunTogether) (Result, error) {
-		return r.groups.do(timed, r, c, &luck, most, run)
-	}
+	start, job := time.Now(), jobOf(c)
+	job.flight = f
 	var result Result
 	err := r.before(timed, c, &job)
 	if err == nil {
 		result, err = runSafely(timed, kind, job)
 	}
-	s := settlement{job: c, luck: luck, Settlement: queue.Settlement{Duration: time.Since(start)}}
+	s := settlement{job: c, luck: f.luck, db: r.db, Settlement: queue.Settlement{Duration: time.Since(start)}}
 	return r.conclude(timed, kind, s, result, err, takeNext, ended)
 }
 
@@ -65,7 +62,6 @@ func (r *Runner) conclude(ctx context.Context, kind Kind, s settlement, result R
 	if err == nil {
 		err = checkValue(result.Value)
 	}
-	s.life = func() life { return lifeOf(ctx, r.db, c) }
 	s.judge(ctx, kind, err)
 	if s.State == "" { // the lease is gone, and with it the right to an outcome
 		r.drop(ctx, c)
@@ -156,16 +152,16 @@ func jobOf(c *queue.Claimed) Job {
 type settlement struct {
 	queue.Settlement
 	job  *queue.Claimed
-	luck float64     // of the jitter, in [0, 1)
-	life func() life // looks when the job was taken up; nil: it is as old as it is
+	luck float64    // of the jitter, in [0, 1)
+	db   pg.Querier // tells when the job was taken up; nil: it is as old as it is
 }
 
 // lived is the life of the job that its limits count from.
-func (s *settlement) lived() life {
-	if s.life == nil {
+func (s *settlement) lived(ctx context.Context) life {
+	if s.db == nil {
 		return life{since: s.job.CreatedAt}
 	}
-	return s.life()
+	return lifeOf(ctx, s.db, s.job)
 }
 
 // judge decides what an attempt came to. State stays empty when the lease was
@@ -198,7 +194,7 @@ func (s *settlement) judge(ctx context.Context, kind Kind, err error) {
 		s.Outcome, s.Error = queue.OutcomeTimeout, errorText(errTimeout.Error()+": "+err.Error())
 	case errors.Is(err, ErrTimeout):
 		s.Outcome, s.Error = queue.OutcomeTimeout, errorText(err.Error())
-	case isThrottled(err) && s.sparedBefore() < MaxSpared:
+	case isThrottled(err) && s.sparedBefore(ctx) < MaxSpared:
 		s.State, s.Outcome, s.Error, s.Delay = queue.Retrying, queue.OutcomeThrottled, errorText(err.Error()), AskedDelay(err)
 		return
 	default:
@@ -206,7 +202,7 @@ func (s *settlement) judge(ctx context.Context, kind Kind, err error) {
 	}
 	policy, attempts, age := s.policy(kind, err)
 	s.Delay = max(policy.Next(s.job.Attempt, s.luck), AskedDelay(err))
-	if s.State = queue.Retrying; s.job.Attempt >= attempts || s.tooOld(age) {
+	if s.State = queue.Retrying; s.job.Attempt >= attempts || s.tooOld(ctx, age) {
 		s.State, s.Delay = queue.Failed, 0
 	}
 }
@@ -231,16 +227,16 @@ func (s *settlement) policy(kind Kind, err error) (policy Policy, attempts int, 
 // tooOld says whether the next attempt would come when the job is older than it may
 // become; 0 is any age. A job that was taken up again is as old as that is ago. Both
 // times are the database's.
-func (s *settlement) tooOld(age time.Duration) bool {
+func (s *settlement) tooOld(ctx context.Context, age time.Duration) bool {
 	next := s.job.StartedAt.Add(s.Duration + s.Delay)
-	return age > 0 && next.Sub(s.job.CreatedAt) > age && next.Sub(s.lived().since) > age
+	return age > 0 && next.Sub(s.job.CreatedAt) > age && next.Sub(s.lived(ctx).since) > age
 }
 
 // sparedBefore is how many claims of the job came to nothing without counting.
-func (s *settlement) sparedBefore() int64 {
+func (s *settlement) sparedBefore(ctx context.Context) int64 {
 	n := s.job.Lease - int64(s.job.Attempt)
 	if n >= MaxSpared {
-		n -= s.lived().lease
+		n -= s.lived(ctx).lease
 	}
 	return n
 }

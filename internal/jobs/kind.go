@@ -72,7 +72,7 @@ type Job struct {
 	EndpointID  uuid.NullUUID
 	CreatedAt   time.Time
 
-	together func(most int, run RunTogether) (Result, error)
+	flight *flight // nil when no Runner runs it
 }
 
 // Event is what a job may use of its event.

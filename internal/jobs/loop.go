@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -321,11 +322,12 @@ func (r *Runner) known() []queue.Held {
 // takeOff notes the flights of claimed jobs. Their leases run from before the
 // claim was asked for.
 func (r *Runner) takeOff(jobs []queue.Claimed, asked time.Time) {
+	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := range jobs {
 		ctx, cancel := context.WithCancelCause(r.work)
-		r.flights[heldOf(&jobs[i])] = &flight{ctx: ctx, cancel: cancel, begun: time.Now(), extended: asked}
+		r.flights[heldOf(&jobs[i])] = &flight{runner: r, job: &jobs[i], luck: rand.Float64(), ctx: ctx, cancel: cancel, begun: now, extended: asked}
 	}
 }
 

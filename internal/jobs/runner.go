@@ -64,6 +64,9 @@ type Runner struct {
 // flight is one attempt in progress. Its context is there from the claim on, so
 // that no end of it can come too early.
 type flight struct {
+	runner   *Runner
+	job      *queue.Claimed
+	luck     float64 // of the jitter, in [0, 1)
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
 	begun    time.Time

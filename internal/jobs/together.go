@@ -30,8 +30,8 @@ type RunTogether func(ctx context.Context, all []Job) (n int, result Result, err
 // each goes on by itself from there; those that are to be tried again at one stage of
 // one policy are due together. Who calls it must give back what it gets.
 func (j Job) Together(ctx context.Context, most int, run RunTogether) (Result, error) {
-	if most = min(most, MaxTogether); j.together != nil && most > 1 {
-		return j.together(most, run)
+	if most = min(most, MaxTogether); j.flight != nil && most > 1 {
+		return j.flight.runner.groups.do(ctx, j.flight, most, run)
 	}
 	_, result, err := run(ctx, []Job{j})
 	return result, err
@@ -62,17 +62,18 @@ var errLeftOut = Snooze(0, errors.New("there was no room for it in this attempt"
 
 // do joins the open group of the job's lane, or leads one: it waits a moment for others
 // to join and fills up with what the database has.
-func (gs *groups) do(ctx context.Context, r *Runner, c *queue.Claimed, luck *float64, most int, run RunTogether) (Result, error) {
+func (gs *groups) do(ctx context.Context, f *flight, most int, run RunTogether) (Result, error) {
+	r, c := f.runner, f.job
 	name := c.Queue + "\n" + c.Lane
 	gs.mu.Lock()
 	if g := gs.open[name]; g != nil && len(g.members) < g.most {
 		at := len(g.members)
 		g.members = append(g.members, c)
 		gs.mu.Unlock()
-		*luck = g.luck
+		f.luck = g.luck
 		return g.wait(ctx, at)
 	}
-	g := &group{luck: *luck, members: []*queue.Claimed{c}, most: most, done: make(chan struct{})}
+	g := &group{luck: f.luck, members: []*queue.Claimed{c}, most: most, done: make(chan struct{})}
 	gs.open[name] = g
 	gs.mu.Unlock()
 
@@ -180,7 +181,7 @@ func (r *Runner) accompany(g *group, at int, c *queue.Claimed) {
 	defer r.land(c)
 	kind, _ := r.kinds.Get(c.Kind)
 	result, err := g.wait(f.ctx, at)
-	s := settlement{job: c, luck: g.luck, Settlement: queue.Settlement{Duration: time.Since(f.begun)}}
+	s := settlement{job: c, luck: g.luck, db: r.db, Settlement: queue.Settlement{Duration: time.Since(f.begun)}}
 	r.conclude(f.ctx, kind, s, result, err,
 		func(*queue.Claimed) bool { return false }, func(*queue.Claimed, queue.State, time.Duration) {})
 }
