@@ -75,7 +75,7 @@ var scenarios = []scenario{
 	{"limits", "what max_running, a rate and ordering keys cost a backlog of --jobs, --rounds times", benchLimits},
 	{"delivery", "POST /events to the arrival of a signed webhook at a receiver here, at 50 and 1,000 events/s and as fast as they arrive", benchDelivery},
 	{"schedules", "how late 1,000 of 10,000 schedules fire that are due in the same second, alone and beside --scheduled one-off times", benchSchedules},
-	{"isolation", "deliveries to healthy endpoints, alone and beside one that is broken in five ways, with --jobs waiting for it; the middle of three turns of --seconds", benchIsolation},
+	{"isolation", "deliveries to healthy endpoints, alone and beside one that is broken in five ways, with --jobs waiting for it; in turn, five times --seconds, of which the middle ratio counts", benchIsolation},
 	{"idle", "queries and writes a second of a process of all roles that has nothing to do, over twice --seconds", benchIdle},
 }
 

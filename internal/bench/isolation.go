@@ -23,12 +23,15 @@ const (
 	// openTime the most: the breaker has opened by then.
 	firstTime = 5 * time.Second
 	openTime  = 90 * time.Second
+	// warmTime is for how long deliveries are made before any is measured.
+	warmTime = 2 * time.Second
 	// laneEvery is how often the broken endpoint's running jobs are counted.
 	laneEvery = 50 * time.Millisecond
-	// turns is how often deliveries are measured alone, and then beside the broken endpoint
-	// once its breaker has opened. The middle one by its p95 counts: a p95 of a thousand
-	// deliveries on a machine with other work is as high as twice another.
-	turns = 3
+	// turns is how often deliveries are measured alone and, right after, beside the broken
+	// endpoint once its breaker has opened. The turn with the middle ratio of the two counts:
+	// from one minute to the next a p95 on a machine with other work is as high as twice
+	// another, with nothing broken.
+	turns = 5
 	// brokenType is the type of the events that the broken endpoint gets.
 	brokenType = "bench.broken"
 )
@@ -41,135 +44,158 @@ var brokenWays = []struct{ name, path string }{
 
 // isolated is how long deliveries to healthy endpoints took beside one broken endpoint.
 type isolated struct {
-	Endpoint string  `json:"broken_endpoint"`
-	Waiting  int     `json:"waiting_jobs"`
+	Endpoint string    `json:"broken_endpoint"`
+	Waiting  int       `json:"waiting_jobs"`
+	First    compared  `json:"first"`  // until the breaker has opened
+	Steady   compared  `json:"steady"` // from then on, the turn with the middle ratio
+	Ratios   []float64 `json:"steady_ratios_p95"`
+	OpenedMS float64   `json:"breaker_opened_after_ms"`
+}
+
+// compared is a part of the time beside the broken endpoint, and deliveries alone right
+// before it.
+type compared struct {
 	Alone    latency `json:"alone"`
-	AloneP95 spanMS  `json:"alone_p95"`
-	First    beside  `json:"first"`  // until the breaker has opened
-	Steady   beside  `json:"steady"` // from then on
-	OpenedMS float64 `json:"breaker_opened_after_ms"`
-	// SteadyP95 beside AloneP95 tells a difference from what the measure itself varies by.
-	SteadyP95 spanMS `json:"steady_p95"`
-}
-
-// spanMS is the least and the most of the turns.
-type spanMS struct {
-	Least float64 `json:"least_ms"`
-	Most  float64 `json:"most_ms"`
-}
-
-// middle takes the turns of a measurement and gives the middle one by its p95.
-func middle[T any](p95 func(T) float64, turn func() (T, error)) (of T, s spanMS, err error) {
-	all := make([]T, turns)
-	for i := range all {
-		if all[i], err = turn(); err != nil {
-			return of, s, err
-		}
-	}
-	slices.SortFunc(all, func(a, b T) int { return cmp.Compare(p95(a), p95(b)) })
-	return all[turns/2], spanMS{p95(all[0]), p95(all[turns-1])}, nil
+	Beside   beside  `json:"beside"`
+	RatioP95 float64 `json:"ratio_p95"`
 }
 
 // beside is a part of the time beside the broken endpoint.
 type beside struct {
 	latency
-	RatioP95  float64 `json:"ratio_p95"`
 	Attempts  int     `json:"attempts_of_the_broken"` // that arrived
 	Slots     float64 `json:"slots_of_the_broken"`    // on average
 	SlotsMost int     `json:"slots_of_the_broken_max"`
 }
 
-// benchIsolation measures deliveries to healthy endpoints alone, then beside an endpoint
-// for which --jobs wait and that is broken, in one way after the other. Slots are those
-// that a worker has by default.
+// benchIsolation measures deliveries to healthy endpoints alone, and beside an endpoint
+// for which --jobs wait and that is broken, in one way after the other: in two processes
+// with databases of their own, so that both can be measured in turn. Slots are those that
+// a worker has by default.
 func benchIsolation(ctx context.Context, b *bench) error {
-	for _, way := range brokenWays {
-		err := b.withScratch(ctx, func(s *scratch) error {
-			return s.withDelivery(ctx, func(url string, p *poster) error {
-				target := p.to.url + way.path
-				if way.path == "" {
-					target = "http://127.0.0.1:1/"
+	return b.withScratch(ctx, func(quiet *scratch) error {
+		return quiet.withDelivery(ctx, func(_ string, alone *poster) error {
+			for _, way := range brokenWays {
+				err := b.withScratch(ctx, func(s *scratch) error {
+					return s.withDelivery(ctx, func(url string, p *poster) error {
+						target := p.to.url + way.path
+						if way.path == "" {
+							target = "http://127.0.0.1:1/"
+						}
+						made, err := subscribe(ctx, url, target, brokenType)
+						if err != nil {
+							return err
+						}
+						i := &isolation{scratch: s, url: url, broken: made.ID, alone: alone, beside: p}
+						return i.measure(ctx, way.name)
+					})
+				})
+				if err != nil {
+					return fmt.Errorf("beside an endpoint that %s: %w", way.name, err)
 				}
-				return s.isolate(ctx, url, p, way.name, target)
-			})
+			}
+			return nil
 		})
-		if err != nil {
-			return fmt.Errorf("beside an endpoint that %s: %w", way.name, err)
+	})
+}
+
+// isolation is a process with a broken endpoint, and one without.
+type isolation struct {
+	*scratch
+	url           string
+	broken        string // id of the endpoint
+	alone, beside *poster
+}
+
+func (i *isolation) measure(ctx context.Context, name string) error {
+	result := &isolated{Endpoint: name, Waiting: i.o.Jobs}
+	i.report.line("healthy endpoints beside one that %s", name)
+	for _, p := range []*poster{i.alone, i.beside} { // the first deliveries of a process open connections and make plans
+		if _, err := i.healthy(ctx, p, until(warmTime)); err != nil {
+			return err
 		}
 	}
-	return nil
-}
-
-func (s *scratch) isolate(ctx context.Context, url string, p *poster, name, target string) error {
-	made, err := subscribe(ctx, url, target, brokenType)
-	if err != nil {
+	if err := i.fill(ctx); err != nil {
 		return err
 	}
-	i := &isolated{Endpoint: name, Waiting: s.o.Jobs}
-	s.report.line("healthy endpoints beside one that %s", name)
-	i.Alone, i.AloneP95, err = middle(func(l latency) float64 { return l.P95 }, func() (latency, error) {
-		return s.healthy(ctx, p, until(s.seconds()))
-	})
-	if err != nil {
-		return err
-	}
-	s.report.latency("  alone", i.Alone)
-	if err := s.fillBroken(ctx, url); err != nil {
-		return err
-	}
-	began := time.Now()
 	opened := make(chan time.Duration, 1)
-	go func() { opened <- s.awaitOpen(ctx, url, made.ID) }()
-	first := func() bool { return len(opened) == 0 || time.Since(began) < firstTime }
-	if i.First, err = s.beside(ctx, p, made.ID, i.Alone, first); err != nil {
+	var err error
+	if result.First, err = i.compare(ctx, func() func() bool {
+		began := time.Now()
+		go func() { opened <- i.awaitOpen(ctx) }()
+		return func() bool { return len(opened) == 0 || time.Since(began) < firstTime }
+	}); err != nil {
 		return err
 	}
-	i.OpenedMS = inMS(<-opened)
-	s.besideLine("  beside it, until it is found out", i.First)
-	i.Steady, i.SteadyP95, err = middle(func(b beside) float64 { return b.P95 }, func() (beside, error) {
-		return s.beside(ctx, p, made.ID, i.Alone, until(s.seconds()))
-	})
-	if err != nil {
-		return err
+	result.OpenedMS = inMS(<-opened)
+	i.line("  until it is found out", result.First)
+	all := make([]compared, turns)
+	for n := range all {
+		if all[n], err = i.compare(ctx, func() func() bool { return until(i.seconds()) }); err != nil {
+			return err
+		}
 	}
-	s.besideLine("  beside it, from then on", i.Steady)
-	s.report.line("%-36s alone %.1f to %.1f ms, beside it %.1f to %.1f ms", fmt.Sprintf("    p95 of %d turns", turns),
-		i.AloneP95.Least, i.AloneP95.Most, i.SteadyP95.Least, i.SteadyP95.Most)
-	s.report.line("%-36s %.1f s after its first job; %d of its jobs waited", "  its breaker opened", i.OpenedMS/1000, i.Waiting)
-	s.report.Isolation = append(s.report.Isolation, i)
+	slices.SortFunc(all, func(a, b compared) int { return cmp.Compare(a.RatioP95, b.RatioP95) })
+	for _, turn := range all {
+		result.Ratios = append(result.Ratios, turn.RatioP95)
+	}
+	result.Steady = all[turns/2]
+	i.line("  from then on", result.Steady)
+	i.report.line("%-36s p95 %.2f to %.2f", fmt.Sprintf("    in %d turns, times as long", turns), result.Ratios[0], result.Ratios[turns-1])
+	i.report.line("%-36s %.1f s after its first job; %d of its jobs waited", "  its breaker opened", result.OpenedMS/1000, result.Waiting)
+	i.report.Isolation = append(i.report.Isolation, result)
 	return nil
 }
 
-func (s *scratch) besideLine(label string, b beside) {
-	s.report.latency(label, b.latency)
-	s.report.line("%-36s p95 %.2f; it had %.2f slots on average, %d at most, and %d attempts", "    times as long", b.RatioP95, b.Slots, b.SlotsMost, b.Attempts)
+// compare measures deliveries alone, while the jobs of the broken endpoint are held, and
+// then beside them, for as long as the function that begin gives says so.
+func (i *isolation) compare(ctx context.Context, begin func() func() bool) (c compared, err error) {
+	if err := i.hold(ctx, true); err != nil {
+		return c, err
+	}
+	if c.Alone, err = i.healthy(ctx, i.alone, until(i.seconds())); err != nil {
+		return c, err
+	}
+	if err := i.hold(ctx, false); err != nil {
+		return c, err
+	}
+	if c.Beside, err = i.deliverBeside(ctx, begin()); err != nil {
+		return c, err
+	}
+	c.RatioP95 = ratio(c.Beside.P95, c.Alone.P95)
+	return c, nil
 }
 
-// fillBroken lets the jobs of the broken endpoint wait, and begins with them.
-func (s *scratch) fillBroken(ctx context.Context, url string) error {
-	pause := func(paused bool) error {
-		return ask(ctx, "PATCH", url+"/queues/"+queue.DefaultQueue, fmt.Sprintf(`{"paused":%t}`, paused), &struct{}{})
-	}
-	if err := pause(true); err != nil {
+func (i *isolation) line(label string, c compared) {
+	i.report.latency(label+", alone", c.Alone)
+	i.report.latency(label+", beside it", c.Beside.latency)
+	i.report.line("%-36s p95 %.2f; it had %.2f slots on average, %d at most, and %d attempts", "    times as long", c.RatioP95, c.Beside.Slots, c.Beside.SlotsMost, c.Beside.Attempts)
+}
+
+// hold pauses the queue of the process with the broken endpoint, or lets it go on.
+func (i *isolation) hold(ctx context.Context, paused bool) error {
+	return ask(ctx, "PATCH", i.url+"/queues/"+queue.DefaultQueue, fmt.Sprintf(`{"paused":%t}`, paused), &struct{}{})
+}
+
+// fill lets the jobs of the broken endpoint wait.
+func (i *isolation) fill(ctx context.Context) error {
+	if err := i.hold(ctx, true); err != nil {
 		return err
 	}
-	if err := fillArray(ctx, url+"/events", brokenType, s.o.Jobs); err != nil {
+	if err := fillArray(ctx, i.url+"/events", brokenType, i.o.Jobs); err != nil {
 		return err
 	}
-	if err := s.withPool(func(db *pg.DB) error { return settleTables(ctx, db) }); err != nil {
-		return err
-	}
-	return pause(false)
+	return i.withPool(func(db *pg.DB) error { return settleTables(ctx, db) })
 }
 
 // awaitOpen waits until the breaker of an endpoint has opened, and says how long it took.
-func (s *scratch) awaitOpen(ctx context.Context, url, id string) time.Duration {
+func (i *isolation) awaitOpen(ctx context.Context) time.Duration {
 	began := time.Now()
 	var e struct {
 		Health struct{ State string } `json:"health"`
 	}
 	for ; ctx.Err() == nil && time.Since(began) < openTime; wait(ctx, 100*time.Millisecond) {
-		err := ask(ctx, "GET", url+"/endpoints/"+id, "", &e)
+		err := ask(ctx, "GET", i.url+"/endpoints/"+i.broken, "", &e)
 		if err == nil && slices.Contains([]string{"open", "probing"}, e.Health.State) {
 			break
 		}
@@ -187,27 +213,27 @@ func (s *scratch) healthy(ctx context.Context, p *poster, more func() bool) (lat
 	return latencyOf(took), err
 }
 
-// beside is healthy while the running jobs of the broken endpoint are counted.
-func (s *scratch) beside(ctx context.Context, p *poster, id string, alone latency, more func() bool) (b beside, err error) {
+// deliverBeside is healthy while the running jobs of the broken endpoint are counted.
+func (i *isolation) deliverBeside(ctx context.Context, more func() bool) (b beside, err error) {
 	counting, stop := context.WithCancel(ctx)
 	defer stop()
 	var counts []int
 	var countErr error
 	var running sync.WaitGroup
 	running.Go(func() {
-		countErr = s.withPool(func(db *pg.DB) (err error) {
-			counts, err = countLane(counting, db, queue.EndpointLane(httpapi.DefaultTenant, uuid.MustParse(id)))
+		countErr = i.withPool(func(db *pg.DB) (err error) {
+			counts, err = countLane(counting, db, queue.EndpointLane(httpapi.DefaultTenant, uuid.MustParse(i.broken)))
 			return err
 		})
 	})
-	before := p.to.refusals()
-	b.latency, err = s.healthy(ctx, p, more)
+	before := i.beside.to.refusals()
+	b.latency, err = i.healthy(ctx, i.beside, more)
 	stop()
 	running.Wait()
 	if err := errors.Join(err, countErr); err != nil {
 		return beside{}, err
 	}
-	b.Attempts, b.RatioP95 = p.to.refusals()-before, ratio(b.P95, alone.P95)
+	b.Attempts = i.beside.to.refusals() - before
 	for _, n := range counts {
 		b.Slots += float64(n) / float64(len(counts))
 		b.SlotsMost = max(b.SlotsMost, n)
