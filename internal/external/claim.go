@@ -116,7 +116,7 @@ type ClaimedJob struct {
 	OrderingKey string        `json:"ordering_key,omitempty"`
 	CreatedAt   time.Time     `json:"created_at"`
 	Payload     httpapi.JSON  `json:"payload,omitempty" doc:"Absent when the job has none; one that a rule made may work on the event's data"`
-	Before      []jobs.Before `json:"before,omitempty" doc:"The jobs that it waited for, the first 1,000, with their results as far as these have 1 MiB"`
+	Before      []jobs.Before `json:"before,omitempty" doc:"The jobs that it waited for, the first 1,000, with their results as far as these have 1 MiB, and 16 MiB in one claim"`
 	Event       *ClaimEvent   `json:"event,omitempty" doc:"The event that made the job"`
 }
 

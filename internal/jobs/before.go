@@ -19,11 +19,13 @@ type Before struct {
 	Result httpapi.JSON `db:"result" json:"result,omitempty" doc:"What it came to, of jobs that say so"`
 }
 
-// Bounds of what a job sees of those that it waited for: the results of so many of them,
-// as long as they have so many bytes together. GET /jobs/{id} has the others.
+// Bounds of what a job sees of those that it waited for: so many of them, with results
+// that have so many bytes together, and as many in all where several jobs are claimed at
+// once. GET /jobs/{id} has the others.
 const (
-	MaxBefore      = 1000
-	maxBeforeBytes = 1 << 20
+	MaxBefore         = 1000
+	maxBeforeBytes    = 1 << 20
+	maxBeforeBytesAll = 16 << 20
 )
 
 // What after_outcome may be; nothing is AfterSuccess.
@@ -32,31 +34,43 @@ const (
 	AfterAny     = "any"
 )
 
+// beforeSQL finds what jobs waited for, by the primary key of attempts, one id after the
+// other. Results beyond the bounds are not sent.
+const beforeSQL = `
+SELECT job_id, id, state, CASE WHEN sum(bytes) OVER (PARTITION BY at ORDER BY n) <= $3 AND sum(bytes) OVER (ORDER BY at, n) <= $4 THEN result END AS result
+FROM (
+    SELECT c.job_id, c.at, b.id, b.n, a.state, a.result, coalesce(octet_length(a.result), 0) AS bytes
+    FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS c (job_id, after_jobs, at)
+    CROSS JOIN LATERAL unnest(c.after_jobs::uuid[]) WITH ORDINALITY AS b (id, n)
+    CROSS JOIN LATERAL (SELECT state, result FROM signalstack.attempts WHERE job_id = b.id ORDER BY lease DESC LIMIT 1) AS a
+    WHERE b.n <= $5 AND a.state <> 'retrying'
+) AS found
+ORDER BY at, n`
+
 // BeforeOf gives the jobs that claimed ones waited for, each list in the order in which
-// that was said, by the id of the job. Those that are not kept any more are left out.
+// that was said, by the id of the job that waited. Those that are not kept any more are
+// left out, and the list is empty when none is.
 func BeforeOf(ctx context.Context, q pg.Querier, claimed []queue.Claimed) (map[uuid.UUID][]Before, error) {
 	found := map[uuid.UUID][]Before{}
+	var ids, afters pq.StringArray
 	for i := range claimed {
-		c := &claimed[i]
-		if c.AfterJobs == nil {
-			continue
+		if c := &claimed[i]; c.AfterJobs != nil {
+			ids, afters = append(ids, c.ID.String()), append(afters, *c.AfterJobs)
+			found[c.ID] = []Before{}
 		}
-		all := []Before{} // not nil, as what says that it waited
-		// By the primary key of attempts, one id after the other. What is beyond the bytes
-		// is not sent.
-		err := q.SelectContext(ctx, &all, `
-			SELECT id, state, CASE WHEN sum(coalesce(octet_length(result), 0)) OVER (ORDER BY n) <= $3 THEN result END AS result
-			FROM (
-			    SELECT g.id, g.n, a.state, CASE WHEN a.state = 'succeeded' THEN a.result END AS result
-			    FROM unnest($1::uuid[]) WITH ORDINALITY AS g (id, n)
-			    CROSS JOIN LATERAL (SELECT state, result FROM signalstack.attempts WHERE job_id = g.id ORDER BY lease DESC LIMIT 1) AS a
-			    WHERE g.n <= $2
-			) AS b
-			WHERE state <> 'retrying' ORDER BY n`, *c.AfterJobs, MaxBefore, maxBeforeBytes)
-		if err != nil {
-			return nil, fmt.Errorf("read what job %s waited for: %w", c.ID, err)
-		}
-		found[c.ID] = all
+	}
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	var rows []struct {
+		JobID uuid.UUID `db:"job_id"`
+		Before
+	}
+	if err := q.SelectContext(ctx, &rows, beforeSQL, ids, afters, maxBeforeBytes, maxBeforeBytesAll, MaxBefore); err != nil {
+		return nil, fmt.Errorf("read what %d jobs waited for: %w", len(ids), err)
+	}
+	for _, r := range rows {
+		found[r.JobID] = append(found[r.JobID], r.Before)
 	}
 	return found, nil
 }
