@@ -58,6 +58,12 @@ func (p *Promoter) Wake(at time.Time) {
 
 // Run promotes until ctx ends.
 func (p *Promoter) Run(ctx context.Context) error {
+	return rounds(ctx, p.Log, "scheduled jobs could not be made ready", p.woken, promotePoll, p.pass)
+}
+
+// rounds makes a pass whenever it is woken, and when the time that the last one gave is
+// over or most is, until ctx ends. What fails again and again is logged once.
+func rounds(ctx context.Context, log *slog.Logger, problem string, woken <-chan struct{}, most time.Duration, pass func(context.Context) (time.Duration, error)) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	failures := 0
@@ -65,22 +71,22 @@ func (p *Promoter) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-p.woken:
+		case <-woken:
 		case <-timer.C:
 		}
-		wait, err := p.pass(ctx)
+		wait, err := pass(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil:
 			if failures++; failures == 1 {
-				p.Log.WarnContext(ctx, "scheduled jobs could not be made ready; trying again until they can", "error", err)
+				log.WarnContext(ctx, problem+"; trying again until they can", "error", err)
 			}
 			wait = promotePoll
 		default:
 			failures = 0
 		}
-		timer.Reset(min(wait, promotePoll))
+		timer.Reset(min(wait, most))
 	}
 }
 

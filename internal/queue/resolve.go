@@ -61,35 +61,14 @@ func (r *Resolver) Wake() {
 
 // Run resolves until ctx ends.
 func (r *Resolver) Run(ctx context.Context) error {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	failures := 0
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-r.woken:
-		case <-timer.C:
-		}
+	return rounds(ctx, r.Log, "jobs that wait for others could not be looked at", r.woken, resolvePoll, func(ctx context.Context) (time.Duration, error) {
 		wait, err := r.pass(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil:
-			if failures++; failures == 1 {
-				r.Log.WarnContext(ctx, "jobs that wait for others could not be looked at; trying again until they can", "error", err)
-			}
-			wait = promotePoll
-		default:
-			failures = 0
-		}
 		select { // others end meanwhile
 		case <-ctx.Done():
-			return nil
 		case <-time.After(resolvePause):
 		}
-		timer.Reset(wait)
-	}
+		return wait, err
+	})
 }
 
 // errElsewhere says that another worker resolves.

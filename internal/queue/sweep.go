@@ -24,6 +24,11 @@ const sweepEvery = 5 * time.Second
 
 // Run sweeps until ctx ends.
 func (s *CancelSweeper) Run(ctx context.Context) error {
+	return sweeping(ctx, s.Log, "late cancels could not be carried out", s.pass)
+}
+
+// sweeping makes a pass every few seconds until ctx ends.
+func sweeping(ctx context.Context, log *slog.Logger, problem string, pass func(context.Context) error) error {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
@@ -32,8 +37,8 @@ func (s *CancelSweeper) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if err := s.pass(ctx); err != nil && ctx.Err() == nil && !pg.IsAway(err) {
-			s.Log.WarnContext(ctx, "late cancels could not be carried out", "error", err)
+		if err := pass(ctx); err != nil && ctx.Err() == nil && !pg.IsAway(err) {
+			log.WarnContext(ctx, problem, "error", err)
 		}
 	}
 }
@@ -85,18 +90,7 @@ const (
 
 // Run sweeps until ctx ends.
 func (s *FlowSweeper) Run(ctx context.Context) error {
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		if err := s.pass(ctx); err != nil && ctx.Err() == nil && !pg.IsAway(err) {
-			s.Log.WarnContext(ctx, "jobs that wait for others could not be looked after", "error", err)
-		}
-	}
+	return sweeping(ctx, s.Log, "jobs that wait for others could not be looked after", s.pass)
 }
 
 func (s *FlowSweeper) pass(ctx context.Context) error {
