@@ -95,7 +95,7 @@ func TestThroughput(t *testing.T) {
 		require.Positive(t, f.CommitsPerJob)
 		require.Less(t, f.CommitsPerJob, 1.0)
 	}
-	require.Len(t, r.Limits, 4)
+	require.Len(t, r.Limits, 6)
 	for _, l := range r.Limits {
 		require.Positive(t, l.JobsPerSecond, l.Name)
 	}

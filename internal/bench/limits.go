@@ -18,12 +18,20 @@ const keysPer = 10
 type limited struct {
 	Name          string  `json:"name"`
 	JobsPerSecond float64 `json:"jobs_per_second"` // the median of the rounds
-	CostPercent   float64 `json:"cost_percent"`    // against no limits
+	CostPercent   float64 `json:"cost_percent"`    // against the same lanes without
 
 	control *queue.Control
 	keyed   bool
+	lanes   int // that the jobs are spread over; 0 is one
+	against int // the place of what it is compared with
 	rates   []float64
 }
+
+// severalLanes is over how many lanes the jobs are spread where that matters.
+const severalLanes = 10
+
+// inLanes is the place of the sort without limits in several lanes.
+const inLanes = 4
 
 // limitsOf are the sorts. No limit binds: what is measured is the counting.
 func limitsOf(slots int) []limited {
@@ -36,6 +44,8 @@ func limitsOf(slots int) []limited {
 		{Name: "max_running on the lane", control: &places},
 		{Name: "rate on the lane", control: &rated},
 		{Name: "ordering keys", keyed: true},
+		{Name: "no limits, ten lanes", lanes: severalLanes, against: inLanes},
+		{Name: "ordering keys, ten lanes", lanes: severalLanes, keyed: true, against: inLanes},
 	}
 }
 
@@ -53,10 +63,10 @@ func benchLimits(ctx context.Context, b *bench) error {
 		l := &all[i]
 		slices.Sort(l.rates)
 		l.JobsPerSecond = l.rates[len(l.rates)/2]
-		if i == 0 {
+		if i == l.against {
 			continue
 		}
-		l.CostPercent = 100 * (1 - ratio(l.JobsPerSecond, all[0].JobsPerSecond))
+		l.CostPercent = 100 * (1 - ratio(l.JobsPerSecond, all[l.against].JobsPerSecond))
 		b.report.line("%-36s %9.1f %% of the throughput", "cost of "+l.Name, l.CostPercent)
 	}
 	b.report.Limits = all
@@ -70,7 +80,7 @@ func (s *scratch) workLimited(ctx context.Context, l *limited) error {
 				return err
 			}
 		}
-		return fill(ctx, db, s.o.Jobs, s.jobsWithKeys(l.keyed))
+		return fill(ctx, db, s.o.Jobs, s.jobsIn(l.keyed, l.lanes))
 	})
 	if err != nil {
 		return err
@@ -83,18 +93,20 @@ func (s *scratch) workLimited(ctx context.Context, l *limited) error {
 	return nil
 }
 
-// jobsWithKeys spreads the jobs over their keys so that the jobs of one key lie far
-// apart, as they do when many senders send.
-func (s *scratch) jobsWithKeys(keyed bool) maker {
+// jobsIn spreads the jobs over lanes, all of a key in one, and over keys so that the jobs of one key lie far apart, as they do when many senders send.
+func (s *scratch) jobsIn(keyed bool, lanes int) maker {
 	make := s.jobs()
-	if !keyed {
-		return make
-	}
 	keys := max(1, s.o.Jobs/keysPer)
 	return func(first, n int) []queue.NewJob {
 		all := make(first, n)
 		for i := range all {
-			all[i].OrderingKey = strconv.Itoa((first + i) % keys)
+			key := (first + i) % keys
+			if keyed {
+				all[i].OrderingKey = strconv.Itoa(key)
+			}
+			if lanes > 0 {
+				all[i].Tenant = "tenant" + strconv.Itoa(key%lanes)
+			}
 		}
 		return all
 	}

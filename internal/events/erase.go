@@ -62,12 +62,21 @@ func (e *Eraser) Run(ctx context.Context) error {
 
 // Pass sweeps once for each open request, and erases what workers have left since.
 func (e *Eraser) Pass(ctx context.Context) error {
-	var ids []uuid.UUID
-	if err := e.DB.SelectContext(ctx, &ids, `SELECT id FROM signalstack.erasures WHERE finished_at IS NULL ORDER BY id`); err != nil {
+	var ids []uuid.NullUUID // one that is null stands for what workers have left
+	if err := e.DB.SelectContext(ctx, &ids, `
+		SELECT id FROM signalstack.erasures WHERE finished_at IS NULL
+		UNION ALL (SELECT NULL FROM signalstack.erasing LIMIT 1)
+		ORDER BY id`); err != nil {
 		return fmt.Errorf("look for erasures: %w", err)
 	}
+	if len(ids) == 0 {
+		return nil // as mostly
+	}
 	for _, id := range ids {
-		if err := e.sweep(ctx, id, time.Time{}); err != nil {
+		if !id.Valid {
+			continue
+		}
+		if err := e.sweep(ctx, id.UUID, time.Time{}); err != nil {
 			return err
 		}
 	}

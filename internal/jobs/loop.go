@@ -342,7 +342,8 @@ func (q *queueLoop) start(ctx context.Context, job *queue.Claimed, attempts *syn
 		began, ran := time.Now(), 0
 		takeNext := func(c *queue.Claimed) bool {
 			ran++
-			return ran < maxInSlot && time.Since(began) < maxInSlotFor && ctx.Err() == nil && q.mayTake(c.Lane)
+			most, long := q.mayTake(c.Lane)
+			return ran < most && time.Since(began) < long && ctx.Err() == nil
 		}
 		for job != nil {
 			if ctx.Err() != nil {
@@ -355,16 +356,24 @@ func (q *queueLoop) start(ctx context.Context, job *queue.Claimed, attempts *syn
 }
 
 // A slot goes on with the jobs of one ordering key for so many of them and so long, so
-// that the others of its lane, which may be more urgent, have their turn.
+// that the others of its lane, which may be more urgent, have their turn; and for a few
+// and a moment, where other lanes may wait for theirs.
 const (
-	maxInSlot    = 20
-	maxInSlotFor = time.Second
+	maxInSlot         = 20
+	maxInSlotFor      = time.Second
+	maxBesideLanes    = 4
+	maxBesideLanesFor = 10 * time.Millisecond
 )
 
-// mayTake says whether a slot may go on with the next job of an ordering key: not
-// when another lane may wait for its turn.
-func (q *queueLoop) mayTake(lane string) bool {
+// mayTake says with how many jobs of an ordering key a slot may go on, and how long.
+func (q *queueLoop) mayTake(lane string) (most int, long time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.alone && !q.paused && (q.sole == "" || q.sole == lane)
+	switch {
+	case q.paused:
+		return 0, 0
+	case q.alone && (q.sole == "" || q.sole == lane):
+		return maxInSlot, maxInSlotFor
+	}
+	return maxBesideLanes, maxBesideLanesFor
 }

@@ -80,8 +80,8 @@
 //
 // A worker may go on with the next job of a key, which costs what a claim does and not
 // a place in ready as well, but passes the rest of the lane. It does so for 20 jobs or a
-// second at most, with jobs of one priority that no limit counts, and not while it knows
-// of another lane with jobs.
+// second at most, with jobs of one priority that no limit counts, and while it knows of
+// another lane with jobs for four or ten milliseconds.
 //
 // # Company
 //

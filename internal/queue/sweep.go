@@ -73,7 +73,8 @@ type FlowSweeper struct {
 	DB  *pg.DB
 	Log *slog.Logger
 
-	at pair // where the last look ended
+	at   pair // where the last look ended
+	rest int  // passes until it looks again, after one that found that nobody waits
 }
 
 // pair is a job that another waits for, and that one.
@@ -86,6 +87,8 @@ type pair struct {
 const (
 	sweepPairs     = 1000
 	sweepStretches = 5
+	// sweepRest is after how many passes it looks again when nobody waited.
+	sweepRest = 6
 )
 
 // Run sweeps until ctx ends.
@@ -94,12 +97,19 @@ func (s *FlowSweeper) Run(ctx context.Context) error {
 }
 
 func (s *FlowSweeper) pass(ctx context.Context) error {
+	if s.rest > 0 {
+		s.rest--
+		return nil
+	}
 	for range sweepStretches {
 		last, err := markMissed(ctx, s.DB, s.at)
 		if err != nil {
 			return err
 		}
-		if last == nil { // mostly there are none at all
+		if last == nil {
+			if s.at == (pair{}) { // nobody waits, as mostly
+				s.rest = sweepRest - 1
+			}
 			s.at = pair{}
 			break
 		}
