@@ -58,12 +58,12 @@ func (p *Promoter) Wake(at time.Time) {
 
 // Run promotes until ctx ends.
 func (p *Promoter) Run(ctx context.Context) error {
-	return rounds(ctx, p.Log, "scheduled jobs could not be made ready", p.woken, promotePoll, p.pass)
+	return rounds(ctx, p.Log, "make scheduled jobs ready", p.woken, promotePoll, p.pass)
 }
 
 // rounds makes a pass whenever it is woken, and when the time that the last one gave is
 // over or most is, until ctx ends. What fails again and again is logged once.
-func rounds(ctx context.Context, log *slog.Logger, problem string, woken <-chan struct{}, most time.Duration, pass func(context.Context) (time.Duration, error)) error {
+func rounds(ctx context.Context, log *slog.Logger, task string, woken <-chan struct{}, most time.Duration, pass func(context.Context) (time.Duration, error)) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	failures := 0
@@ -80,7 +80,7 @@ func rounds(ctx context.Context, log *slog.Logger, problem string, woken <-chan 
 			return nil
 		case err != nil:
 			if failures++; failures == 1 {
-				log.WarnContext(ctx, problem+"; trying again until they can", "error", err)
+				log.WarnContext(ctx, "upkeep fails; trying again until it does not", "task", task, "error", err)
 			}
 			wait = promotePoll
 		default:

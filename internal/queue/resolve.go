@@ -61,7 +61,7 @@ func (r *Resolver) Wake() {
 
 // Run resolves until ctx ends.
 func (r *Resolver) Run(ctx context.Context) error {
-	return rounds(ctx, r.Log, "jobs that wait for others could not be looked at", r.woken, resolvePoll, func(ctx context.Context) (time.Duration, error) {
+	return rounds(ctx, r.Log, "let jobs run that wait for others", r.woken, resolvePoll, func(ctx context.Context) (time.Duration, error) {
 		wait, err := r.pass(ctx)
 		select { // others end meanwhile
 		case <-ctx.Done():

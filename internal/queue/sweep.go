@@ -24,11 +24,11 @@ const sweepEvery = 5 * time.Second
 
 // Run sweeps until ctx ends.
 func (s *CancelSweeper) Run(ctx context.Context) error {
-	return sweeping(ctx, s.Log, "late cancels could not be carried out", s.pass)
+	return sweeping(ctx, s.Log, "carry out late cancels", s.pass)
 }
 
 // sweeping makes a pass every few seconds until ctx ends.
-func sweeping(ctx context.Context, log *slog.Logger, problem string, pass func(context.Context) error) error {
+func sweeping(ctx context.Context, log *slog.Logger, task string, pass func(context.Context) error) error {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
@@ -38,7 +38,7 @@ func sweeping(ctx context.Context, log *slog.Logger, problem string, pass func(c
 		case <-tick.C:
 		}
 		if err := pass(ctx); err != nil && ctx.Err() == nil && !pg.IsAway(err) {
-			log.WarnContext(ctx, problem, "error", err)
+			log.WarnContext(ctx, "upkeep failed", "task", task, "error", err)
 		}
 	}
 }
@@ -93,7 +93,7 @@ const (
 
 // Run sweeps until ctx ends.
 func (s *FlowSweeper) Run(ctx context.Context) error {
-	return sweeping(ctx, s.Log, "jobs that wait for others could not be looked after", s.pass)
+	return sweeping(ctx, s.Log, "find ends that were not told", s.pass)
 }
 
 func (s *FlowSweeper) pass(ctx context.Context) error {
