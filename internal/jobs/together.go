@@ -55,6 +55,7 @@ type group struct {
 	n      int           // of the members that were in the attempt
 	result Result
 	err    error
+	cut    bool // the attempt failed as the worker stops
 }
 
 // errLeftOut says that the attempt had no room for the job.
@@ -143,6 +144,7 @@ func (g *group) run(ctx context.Context, r *Runner, run RunTogether) {
 	g.n, g.err = len(all), errors.New("the attempt that the job was part of broke off")
 	defer close(g.done) // also when run panics
 	g.n, g.result, g.err = run(shared, all)
+	g.cut = g.err != nil && errors.Is(context.Cause(shared), errCut)
 }
 
 // wait gives what the attempt came to for one of its members. One that is canceled
@@ -150,6 +152,10 @@ func (g *group) run(ctx context.Context, r *Runner, run RunTogether) {
 func (g *group) wait(ctx context.Context, at int) (Result, error) {
 	select {
 	case <-g.done:
+		if g.cut { // the worker ends all attempts, one after the other: this one is next
+			<-ctx.Done()
+			return Result{}, context.Cause(ctx)
+		}
 	case <-ctx.Done():
 		if Interrupted(ctx) {
 			return Result{}, context.Cause(ctx)
