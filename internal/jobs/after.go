@@ -37,9 +37,18 @@ type flow struct {
 	given []httpapi.Item[NewJob]
 	items []*intake.Item[*creation]
 	refs  map[string]int
-	// before are for each item the others of the array that it waits for.
-	before [][]int
+	waits [][]wait // of each item, each once
 }
+
+// wait is what an item waits for: another item, or a job that is there already.
+type wait struct {
+	item int       // its place, or elsewhere
+	id   uuid.UUID // of a job that is elsewhere
+	at   int       // the place in after
+}
+
+// elsewhere is the place of what is no item of the array.
+const elsewhere = -1
 
 // linkAfter finds the jobs that others wait for, which are there or come with them, and
 // refuses what cannot be: jobs that are not there, and circles.
@@ -48,13 +57,18 @@ func (a *API) linkAfter(ctx context.Context, array bool, given []httpapi.Item[Ne
 	if !slices.ContainsFunc(given, waits) {
 		return nil
 	}
-	f := flow{given: given, items: items, refs: map[string]int{}, before: make([][]int, len(items))}
+	f := flow{given: given, items: items, refs: map[string]int{}, waits: make([][]wait, len(items))}
 	f.name()
 	ids := map[string][]uuid.UUID{} // by tenant
 	for i := range items {
 		if items[i].Refusal == nil {
 			tenant := items[i].Value.job.Tenant
-			ids[tenant] = append(ids[tenant], f.link(i, array)...)
+			f.link(i, array)
+			for _, w := range f.waits[i] {
+				if w.item == elsewhere {
+					ids[tenant] = append(ids[tenant], w.id)
+				}
+			}
 		}
 	}
 	known := map[string]map[uuid.UUID]bool{}
@@ -92,31 +106,42 @@ func (f *flow) refuse(i int, pointer, detail string) {
 	}
 }
 
-// link notes the items that one waits for, and gives the ids of jobs that it names.
-func (f *flow) link(i int, array bool) (ids []uuid.UUID) {
+// link notes what an item waits for, once however often it is named: of a body of a
+// megabyte that has little but * nothing is made that is larger.
+func (f *flow) link(i int, array bool) {
+	seen := map[wait]bool{}
+	add := func(w wait, at int) {
+		if !seen[w] {
+			seen[w] = true
+			w.at = at
+			f.waits[i] = append(f.waits[i], w)
+		}
+	}
+	all := false
 	for at, name := range f.given[i].Value.After {
-		pointer := "/after/" + strconv.Itoa(at)
 		if id, err := uuid.Parse(name); err == nil {
-			ids = append(ids, id)
+			add(wait{item: elsewhere, id: id}, at)
 			continue
 		}
+		pointer := "/after/" + strconv.Itoa(at)
 		other, found := f.refs[name]
 		switch {
 		case name == allOthers && (!array || len(f.items) == 1):
 			f.refuse(i, pointer, "stands for the other items of an array, and there are none")
-		case name == allOthers:
+		case name == allOthers && !all:
+			all = true
 			for other := range f.items {
 				if other != i {
-					f.before[i] = append(f.before[i], other)
+					add(wait{item: other}, at)
 				}
 			}
+		case name == allOthers:
 		case !found:
 			f.refuse(i, pointer, "is neither the id of a job nor the ref of an item of this array")
 		default:
-			f.before[i] = append(f.before[i], other)
+			add(wait{item: other}, at)
 		}
 	}
-	return ids
 }
 
 // refuseUnknown refuses items that wait for a job which their tenant does not have, or
@@ -126,19 +151,21 @@ func (f *flow) refuseUnknown(known map[string]map[uuid.UUID]bool) {
 		if item.Refusal != nil {
 			continue
 		}
-		for at, name := range f.given[i].Value.After {
-			if id, err := uuid.Parse(name); err == nil && !known[item.Value.job.Tenant][id] {
-				f.refuse(i, "/after/"+strconv.Itoa(at), "names no job of this tenant (any more)")
+		for _, w := range f.waits[i] {
+			pointer := "/after/" + strconv.Itoa(w.at)
+			if w.item == elsewhere {
+				if !known[item.Value.job.Tenant][w.id] {
+					f.refuse(i, pointer, "names no job of this tenant (any more)")
+				}
+				continue
 			}
-		}
-		for _, other := range f.before[i] {
-			o := f.items[other]
+			o := f.items[w.item]
 			switch {
 			case o.Refusal != nil: // see refuseBehind
 			case o.Value.job.Tenant != item.Value.job.Tenant:
-				f.refuse(i, "/after", fmt.Sprintf("names item %d, which is another tenant's", other))
+				f.refuse(i, pointer, fmt.Sprintf("names item %d, which is another tenant's", w.item))
 			case len(o.Keys) > 0 || o.Value.unique != nil:
-				f.refuse(i, "/after", fmt.Sprintf("names item %d, which has an idempotency_key or unique and may stand for an earlier job; give the array one Idempotency-Key, or name that job by its id", other))
+				f.refuse(i, pointer, fmt.Sprintf("names item %d, which has an idempotency_key or unique and may stand for an earlier job; give the array one Idempotency-Key, or name that job by its id", w.item))
 			}
 		}
 	}
@@ -148,13 +175,15 @@ func (f *flow) refuseUnknown(known map[string]map[uuid.UUID]bool) {
 // those are taken away that wait for nothing, or that nothing waits for.
 func (f *flow) refuseCircles() {
 	n := len(f.items)
-	after := make([][]int, n)
+	before, after := make([][]int, n), make([][]int, n)
 	in, out := make([]int, n), make([]int, n)
-	for i, before := range f.before {
-		in[i] = len(before)
-		for _, b := range before {
-			after[b] = append(after[b], i)
-			out[b]++
+	for i, waits := range f.waits {
+		for _, w := range waits {
+			if w.item != elsewhere {
+				before[i], after[w.item] = append(before[i], w.item), append(after[w.item], i)
+				in[i]++
+				out[w.item]++
+			}
 		}
 	}
 	gone := make([]bool, n)
@@ -178,8 +207,8 @@ func (f *flow) refuseCircles() {
 			}
 		}
 	}
-	peel(in, out, after, f.before)
-	peel(out, in, f.before, after)
+	peel(in, out, after, before)
+	peel(out, in, before, after)
 	for i := range n {
 		if !gone[i] {
 			f.refuse(i, "/after", "leads back to the job itself, or lies between jobs that wait for themselves")
@@ -195,9 +224,9 @@ func (f *flow) refuseBehind() {
 			if item.Refusal != nil {
 				continue
 			}
-			for _, other := range f.before[i] {
-				if f.items[other].Refusal != nil {
-					f.refuse(i, "/after", fmt.Sprintf("names item %d, which was refused", other))
+			for _, w := range f.waits[i] {
+				if w.item != elsewhere && f.items[w.item].Refusal != nil {
+					f.refuse(i, "/after/"+strconv.Itoa(w.at), fmt.Sprintf("names item %d, which was refused", w.item))
 					changed = true
 					break
 				}
@@ -209,33 +238,16 @@ func (f *flow) refuseBehind() {
 // finish gives the jobs what they wait for.
 func (f *flow) finish() {
 	for i, item := range f.items {
-		given := f.given[i].Value
-		if item.Refusal != nil || len(given.After) == 0 {
+		if item.Refusal != nil {
 			continue
 		}
 		job := &item.Value.job
-		job.AfterAny = given.AfterOutcome == AfterAny
-		seen := map[uuid.UUID]bool{}
-		add := func(id uuid.UUID) {
-			if !seen[id] {
-				seen[id] = true
-				job.After = append(job.After, id)
+		job.AfterAny = f.given[i].Value.AfterOutcome == AfterAny
+		for _, w := range f.waits[i] {
+			if w.item != elsewhere {
+				w.id = f.items[w.item].Value.job.ID
 			}
-		}
-		for _, name := range given.After {
-			id, err := uuid.Parse(name)
-			switch {
-			case err == nil:
-				add(id)
-			case name == allOthers:
-				for other := range f.items {
-					if other != i {
-						add(f.items[other].Value.job.ID)
-					}
-				}
-			default:
-				add(f.items[f.refs[name]].Value.job.ID)
-			}
+			job.After = append(job.After, w.id)
 		}
 	}
 }
@@ -250,7 +262,7 @@ func knownJobs(ctx context.Context, q pg.Querier, tenant string, ids []uuid.UUID
 	err := q.SelectContext(ctx, &found, `
 		SELECT g.id FROM unnest($1::uuid[]) AS g (id)
 		CROSS JOIN LATERAL (SELECT FROM signalstack.jobs AS j WHERE j.id = g.id AND j.tenant = $2 LIMIT 1) AS j`,
-		pg.UUIDs(len(ids), func(i int) uuid.UUID { return ids[i] }), tenant)
+		pg.IDs(ids), tenant)
 	if err != nil {
 		return nil, fmt.Errorf("look for jobs to wait for: %w", err)
 	}

@@ -61,6 +61,9 @@ func UUIDs(n int, at func(int) uuid.UUID) Array {
 	return a
 }
 
+// IDs is a uuid[] of these.
+func IDs(ids []uuid.UUID) Array { return UUIDs(len(ids), func(i int) uuid.UUID { return ids[i] }) }
+
 // NullUUIDs is a uuid[] of n elements, of which those that are not valid are NULL.
 func NullUUIDs(n int, at func(int) uuid.NullUUID) Array {
 	a := newArray(oidUUID, n, n*len(uuid.UUID{}))

@@ -98,7 +98,7 @@ func come(ctx context.Context, q pg.Querier, ids []uuid.UUID) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	if _, err := q.ExecContext(ctx, comeSQL, pg.UUIDs(len(ids), func(i int) uuid.UUID { return ids[i] })); err != nil {
+	if _, err := q.ExecContext(ctx, comeSQL, pg.IDs(ids)); err != nil {
 		return fmt.Errorf("let %d jobs run that waited for others: %w", len(ids), err)
 	}
 	return nil

@@ -34,7 +34,7 @@ func Unfinished(ctx context.Context, q pg.Querier, ids []uuid.UUID) (map[uuid.UU
 		return going, nil
 	}
 	var rows []uuid.UUID
-	err := q.SelectContext(ctx, &rows, unfinishedSQL, pg.UUIDs(len(ids), func(i int) uuid.UUID { return ids[i] }))
+	err := q.SelectContext(ctx, &rows, unfinishedSQL, pg.IDs(ids))
 	if err != nil {
 		return nil, fmt.Errorf("look for unfinished jobs: %w", err)
 	}

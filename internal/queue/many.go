@@ -300,5 +300,5 @@ func idsLeft(jobs map[uuid.UUID]*operated) pg.Array {
 	for id := range jobs {
 		ids = append(ids, id)
 	}
-	return pg.UUIDs(len(ids), func(i int) uuid.UUID { return ids[i] })
+	return pg.IDs(ids)
 }

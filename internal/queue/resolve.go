@@ -190,7 +190,7 @@ func resolve(ctx context.Context, tx *sqlx.Tx, ids []uuid.UUID) error {
 	if ids = slices.Compact(ids); len(ids) == 0 {
 		return nil
 	}
-	all := pg.UUIDs(len(ids), func(i int) uuid.UUID { return ids[i] })
+	all := pg.IDs(ids)
 	if _, err := tx.ExecContext(ctx, touchSQL, all); err != nil {
 		return fmt.Errorf("move what may be ending: %w", err)
 	}
@@ -231,7 +231,7 @@ func letGo(ctx context.Context, tx *sqlx.Tx, ids []uuid.UUID) error {
 	err := tx.SelectContext(ctx, &free, `
 		SELECT g.id FROM unnest($1::uuid[]) AS g (id)
 		LEFT JOIN LATERAL (SELECT true AS yes FROM signalstack.dependencies WHERE after_id = g.id LIMIT 1) AS d ON true
-		WHERE d.yes IS NULL`, pg.UUIDs(len(ids), func(i int) uuid.UUID { return ids[i] }))
+		WHERE d.yes IS NULL`, pg.IDs(ids))
 	if err != nil {
 		return fmt.Errorf("look who waits for nothing more: %w", err)
 	}

@@ -90,7 +90,7 @@ func (s *Set) compileChanged(ctx context.Context, q pg.Querier, versions []versi
 		Xmin int64 `db:"written_by"`
 	}
 	err := q.SelectContext(ctx, &rows, `SELECT `+columns+`, `+writtenBy+` FROM signalstack.rules WHERE id = ANY ($1::uuid[])`,
-		pg.UUIDs(len(ids), func(i int) uuid.UUID { return ids[i] }))
+		pg.IDs(ids))
 	if err != nil {
 		return nil, fmt.Errorf("load rules: %w", err)
 	}

@@ -55,7 +55,7 @@ func LoadNamed(ctx context.Context, q pg.Querier, log *slog.Logger, tenant strin
 	var rows []row
 	err := q.SelectContext(ctx, &rows, `
 		SELECT `+columns+` FROM signalstack.rules WHERE tenant = $1 AND id = ANY ($2::uuid[]) ORDER BY id`,
-		tenant, pg.UUIDs(len(ids), func(i int) uuid.UUID { return ids[i] }))
+		tenant, pg.IDs(ids))
 	if err != nil {
 		return nil, nil, fmt.Errorf("load named rules: %w", err)
 	}

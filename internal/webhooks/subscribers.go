@@ -256,7 +256,7 @@ func (s *Subscribers) load(ctx context.Context, q pg.Querier, log *slog.Logger, 
 	}
 	var rows []routedRow
 	err := q.SelectContext(ctx, &rows, `SELECT `+routed+` FROM signalstack.endpoints WHERE id = ANY ($1::uuid[])`,
-		pg.UUIDs(len(ids), func(i int) uuid.UUID { return ids[i] }))
+		pg.IDs(ids))
 	if err != nil {
 		return fmt.Errorf("load subscriptions: %w", err)
 	}
